@@ -9,6 +9,9 @@ and additions of matrix products. A bound on the time of a step with a CUDA grap
 / bandwidth and arithmetic / rate, plus a few microseconds per kernel. What the count cannot see: operations with
 several kernels or passes (``topk``, ``sort``, clipping), what stays in the cache, and casts that only a GPU's autocast
 makes. The batch's copy and normalisation are not part of the step.
+
+Kernels of this project are operations like PyTorch's; their traffic is stated here (:data:`KERNELS`), each row that is
+read or added to in every step included. ``--without-kernels`` counts what replaces them if Triton fails.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import argparse
 import math
 import sys
 from collections import Counter
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -28,6 +32,7 @@ from torch.utils._pytree import tree_leaves
 
 import methods
 from methods.base import no_metrics, no_progress
+from methods.sae import fused_pursuit
 from methods.sae.method import SparseMethod
 from methods.training.loop import Trainee, _Run
 from methods.training.normaliser import Normaliser
@@ -44,6 +49,24 @@ CHOOSING = {"index_add_": 2, "scatter_": 1}
 PRODUCTS = {"mm": 0, "addmm": 1, "bmm": 0, "baddbmm": 1}
 
 
+def _of_choosing(correlations: Tensor, gram: Tensor, k: int) -> int:
+    """Return the bytes of the correlations, of a row of the Gram matrix for each later step, and of the result."""
+    n, n_units = correlations.shape
+    return k * n * n_units * correlations.itemsize + n * k * (8 + correlations.itemsize)
+
+
+def _of_adding(totals: Tensor, units: Tensor, values: Tensor, residual: Tensor, gradient: Tensor, atoms: Tensor) -> int:
+    """Return the bytes of all rows, and of an atom that is read and a total that is read and written in each step."""
+    return sum(map(_bytes, (units, values, residual, gradient))) + 3 * units.numel() * atoms.shape[1] * atoms.itemsize
+
+
+#: Traffic of this project's kernels, from their arguments.
+KERNELS: dict[str, Callable[..., int]] = {
+    "matching_pursuit::choose": _of_choosing,
+    "matching_pursuit::add_gradient": _of_adding,
+}
+
+
 class Count(TorchDispatchMode):
     """Counter of what the operations within its context do."""
 
@@ -56,6 +79,11 @@ class Count(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
+        kernel = KERNELS.get(function._schema.name)
+        if kernel is not None:
+            self.operations[function._schema.name] += 1
+            self.traffic[function._schema.name] += kernel(*args, **kwargs)
+            return result
         namespace, name = function._schema.name.split("::")
         inputs, outputs = _distinct((args, kwargs)), _distinct(result)
         is_view = not function._schema.is_mutable and bool(_storages(inputs) & _storages(outputs))
@@ -160,11 +188,13 @@ def counted(family: str, precision: str, width: int, units: int, batch: int) -> 
     return Step(family, precision, count)
 
 
-def as_on_a_gpu() -> None:
-    """Switch the CPU's sparse forms off."""
+def as_on_a_gpu(with_kernels: bool = True) -> None:
+    """Switch the CPU's sparse forms off, and the kernels for GPUs on."""
     for name, module in list(sys.modules.items()):
         if name.startswith("methods.") and hasattr(module, "sparse_here"):
             module.sparse_here = lambda x: False  # type: ignore[attr-defined]
+    # Only their shapes are computed on tensors without values.
+    fused_pursuit.fused_here = lambda row: with_kernels
 
 
 def trained_families() -> list[str]:
@@ -180,9 +210,10 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4096, help="tokens per step (default: 4096)")
     parser.add_argument("--family", action="append", help="family to count (default: all that are trained)")
     parser.add_argument("--operations", action="store_true", help="list the operations of each step, by traffic")
+    parser.add_argument("--without-kernels", action="store_true", help="count PyTorch's operations in place of kernels")
     options = parser.parse_args()
     families = options.family or trained_families()
-    as_on_a_gpu()
+    as_on_a_gpu(not options.without_kernels)
     print(f"{options.width} -> {options.units} units, {options.batch_size} tokens per step")
     print(f"{'':24}{'precision':>10}{'operations':>12}{'GB':>8}{'TFLOP float32':>15}{'bfloat16':>10}")
     for family in families:

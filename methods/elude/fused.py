@@ -7,24 +7,19 @@ their results do not depend on the order, and where entries of a list come in an
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import math
-import threading
-import warnings
-from contextlib import AbstractContextManager
 from types import ModuleType
 
 import torch
+
+from methods.triton_trial import launching, working
 
 #: Sides of the block of a tile that one program reads.
 BLOCK_ROWS, BLOCK_COLUMNS = 16, 128
 #: Pairs of rows that one program compares, and columns it reads at once.
 PAIRS, CHUNK = 4, 256
-
-#: Triton compiles a kernel when it first runs; two threads must not do so at the same time.
-_launching = threading.Lock()
 
 
 class Kernels:
@@ -61,7 +56,7 @@ class Kernels:
         """
         n_rows, n_columns = dots.shape
         grid = (-(-n_columns // BLOCK_COLUMNS), -(-n_rows // BLOCK_ROWS))
-        with _launching, _device(dots):
+        with launching(dots):
             self.programs.keep_near[grid](
                 dots, norms, limits, counts, values, columns, first[0], first[1], n_rows, n_columns, values.shape[1],
                 both=first[0] != first[1], block_rows=BLOCK_ROWS, block_columns=BLOCK_COLUMNS,
@@ -84,7 +79,7 @@ class Kernels:
         """
         n_rows, n_columns = dots.shape
         grid = (-(-n_columns // BLOCK_COLUMNS), -(-n_rows // BLOCK_ROWS))
-        with _launching, _device(dots):
+        with launching(dots):
             # Numbers from 0 on have the order of their bits.
             self.programs.least_by_component[grid](
                 dots, *rows, *columns, table.view(torch.int32), n_rows, n_columns, table.stride(0),
@@ -98,7 +93,7 @@ class Kernels:
         """
         out = torch.empty(len(i), dtype=torch.float64, device=x.device)
         if len(i):
-            with _launching, _device(x):
+            with launching(x):
                 self.programs.exact_squares[(-(-len(i) // PAIRS),)](
                     x, i.contiguous(), j.contiguous(), out, len(i), width=x.shape[1], pairs_at_once=PAIRS, chunk=CHUNK
                 )
@@ -113,27 +108,15 @@ def kernels(device: torch.device) -> Kernels | None:
 @functools.cache
 def _tried(device: torch.device) -> Kernels | None:
     """Return the kernels if each gives the right result for a few points on this device."""
-    try:
-        compiled = Kernels(importlib.import_module("methods.elude.fused_programs"))
-        wrong = [name for name, right in _trial(compiled, device).items() if not right]
-        reason = f"wrong results of {', '.join(wrong)}" if wrong else ""
-    # Triton compiles for the GPU at hand with the machine's C compiler, and each step can fail in its own way.
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    if reason:
-        warnings.warn(
-            f"Triton fails on this GPU ({reason}), so ELUDe clusters with PyTorch's operations, which are slower.",
-            stacklevel=2,
-        )
-        return None
-    return compiled
+    return working(
+        lambda: Kernels(importlib.import_module("methods.elude.fused_programs")),
+        lambda compiled: _trial(compiled, device),
+        "ELUDe clusters with PyTorch's operations",
+    )
 
 
 def _trial(compiled: Kernels, device: torch.device) -> dict[str, bool]:
-    """Run each kernel on the points (3, 0), (0, 4), (3, 0), (0, 4), and return which results are right.
-
-    All are tried, since a version of Triton may compile one and fail on another in the middle of a fit.
-    """
+    """Run each kernel on the points (3, 0), (0, 4), (3, 0), (0, 4), and return which results are right."""
     x = torch.tensor([[3.0, 0.0], [0.0, 4.0]] * 2, device=device)
     norms, ends = x.square().sum(1), torch.arange(4, device=device)
     squares = compiled.exact_squares(x, ends, ends.flip(0))
@@ -156,8 +139,3 @@ def _trial(compiled: Kernels, device: torch.device) -> dict[str, bool]:
         "least_by_component": table.tolist() == [[math.inf, 25.0], [25.0, math.inf]],
         "keep_near": counts.tolist() == [1] * 4 and nearest == ([0.0] * 4, [2, 3, 0, 1]),
     }
-
-
-def _device(tensor: torch.Tensor) -> AbstractContextManager[object]:
-    """Return the context in which Triton runs a kernel on the tensor's GPU."""
-    return torch.cuda.device(tensor.device) if tensor.device.type == "cuda" else contextlib.nullcontext()

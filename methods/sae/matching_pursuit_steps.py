@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from methods.sae import fused_pursuit, pursuit_operations
 from methods.training import kernels
 from methods.training.entries import sparse_here
 
@@ -78,21 +79,18 @@ def pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None = None, *, read
             values = torch.empty(len(x), k, dtype=x.dtype)
             kernels.pursue(correlations.numpy(), gram.contiguous().numpy(), k, units, values.numpy())
             return Path(torch.from_numpy(units), values)
-        chosen, steps = [], []
+        if gram is not None:
+            if fused_pursuit.fused_here(correlations):
+                return Path(*fused_pursuit.choose(correlations, gram, k))
+            return Path(*pursuit_operations.choose_by_gram(correlations, gram, k))
         residual = x
-        for i in range(k):
-            value, unit = correlations.max(1)
-            chosen.append(unit)
-            steps.append(value)
-            if i + 1 == k:
-                break
-            if gram is not None:
-                # In place, and in one pass: the matrices (n, n_units) are what the time of a GPU goes into.
-                correlations.addcmul_(value[:, None], gram.index_select(0, unit), value=-1)
-            else:
-                residual = residual - value[:, None] * atoms[unit]
-                correlations = functional.linear(residual, weight, None if readers is None else readers.bias)
-        return Path(torch.stack(chosen, 1), torch.stack(steps, 1))
+
+        def next_correlations(current: Tensor, value: Tensor, unit: Tensor) -> Tensor:
+            nonlocal residual
+            residual = residual - value[:, None] * atoms[unit]
+            return functional.linear(residual, weight, None if readers is None else readers.bias)
+
+        return Path(*pursuit_operations.choose(correlations, k, next_correlations))
 
 
 class Residual(torch.autograd.Function):
@@ -131,13 +129,9 @@ class Residual(torch.autograd.Function):
             rest = residual.contiguous().numpy()
             kernels.pursue_backward(path.units.numpy(), path.values.numpy(), rest, slope.numpy(), directions, totals)
             return None, torch.from_numpy(totals).sum(0), None
-        total = torch.zeros_like(atoms)
-        # Both are of others: the residual is that of the loss.
-        residual, slope = residual.clone(), gradients[0].clone(memory_format=torch.contiguous_format)
-        for unit, step in zip(reversed(path.units.unbind(1)), reversed(path.values.split(1, 1)), strict=True):
-            atom = atoms.index_select(0, unit)
-            along = (slope * atom).sum(1, keepdim=True)
-            residual.addcmul_(step, atom)
-            total.index_add_(0, unit, (step * slope).addcmul_(along, residual), alpha=-1)
-            slope.addcmul_(along, atom, value=-1)
+        total = torch.zeros_like(atoms, memory_format=torch.contiguous_format)
+        # The kernel adds up in any order, which a user may have forbidden.
+        fused = fused_pursuit.fused_here(residual) and not torch.are_deterministic_algorithms_enabled()
+        add_gradient = fused_pursuit.add_gradient if fused else pursuit_operations.add_gradient
+        add_gradient(total, path.units, path.values, residual, gradients[0], atoms)
         return None, total, None

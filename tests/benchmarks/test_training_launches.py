@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import pytest
 import torch
 import training_launches
 from torch.nn import functional
 from training_launches import Count, counted, trained_families
+
+from methods.sae import fused_pursuit, matching_pursuit_steps
+from methods.training import entries
 
 
 def test_a_product_reads_its_factors_and_writes_its_result() -> None:
@@ -53,6 +57,30 @@ def test_chosen_rows_count_and_the_others_do_not() -> None:
     assert 4 * (16 + 8) <= bag <= 4 * (16 + 8) + 100
 
 
+def test_kernels_read_a_row_for_each_step() -> None:
+    n, n_units, d, k = 6, 10, 4, 3
+    atoms, x, path = torch.eye(n_units, d), torch.ones(n, d), (torch.zeros(n, k).long(), torch.zeros(n, k))
+    gram = torch.eye(n_units)
+    with warnings.catch_warnings(), Count() as count:
+        warnings.simplefilter("ignore")  # Triton fails on a CPU
+        fused_pursuit.choose(x @ atoms.T, gram, k)
+        fused_pursuit.add_gradient(atoms, *path, x, x, atoms)
+    assert count.operations == {"mm": 1, "matching_pursuit::choose": 1, "matching_pursuit::add_gradient": 1}
+    assert count.traffic["matching_pursuit::choose"] == 4 * (n * n_units + (k - 1) * n * n_units + n * k) + 8 * n * k
+    assert count.traffic["matching_pursuit::add_gradient"] == 4 * (2 * n * d + n * k + 3 * n * k * d) + 8 * n * k
+
+
+def test_kernels_replace_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (matching_pursuit_steps, entries):
+        monkeypatch.setattr(module, "sparse_here", lambda x: False)
+    counts = []
+    for with_kernels in (True, False):
+        monkeypatch.setattr(fused_pursuit, "fused_here", lambda row, here=with_kernels: here)
+        counts.append(counted("matching_pursuit_sae", "float32", 16, 64, 64))
+    assert counts[0].operations < counts[1].operations - 50
+    assert counts[0].gigabytes < counts[1].gigabytes / 2
+
+
 @pytest.mark.parametrize("family", trained_families())
 def test_every_step_is_counted(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No operation of a step needs a value to know the size of its result."""
@@ -68,7 +96,7 @@ def test_every_step_is_counted(family: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_table_has_every_family(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(training_launches, "as_on_a_gpu", lambda: None)
+    monkeypatch.setattr(training_launches, "as_on_a_gpu", lambda with_kernels: None)
     for name, module in list(sys.modules.items()):
         if name.startswith("methods.") and hasattr(module, "sparse_here"):
             monkeypatch.setattr(module, "sparse_here", lambda x: False)

@@ -48,7 +48,7 @@ TRAINING_STEPS = {
     "batchtopk_sae": TrainingStep(82, 2.06, 0.193),
     "matryoshka_sae": TrainingStep(168, 4.29, 0.193),
     "archetypal_sae": TrainingStep(101, 5.41, 0.309, estimated=0.4059),
-    "matching_pursuit_sae": TrainingStep(281, 17.94, 0.0, 0.097, estimated=0.5339),
+    "matching_pursuit_sae": TrainingStep(61, 4.1, 0.0, 0.097, estimated=0.5339),
     "vanilla_sae": TrainingStep(76, 1.83, 0.193),
     "jumprelu_sae": TrainingStep(108, 4.50, 0.193),
     "transcoder": TrainingStep(104, 2.14, 0.193),

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_backbones  # noqa: F401 - registers them
 import typer.main
 import typer.testing
 from hypothesis import settings
 from PIL import Image
 
-from harness.backbones.sources import hub
 from results.atomic import partial_file
 from results.store import connection, schema
 
@@ -28,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run tests marked slow")
     parser.addoption("--gpu", action="store_true", help="run tests marked gpu")
     parser.addoption("--browser", action="store_true", help="run tests marked browser")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the tiny backbones, except in the process of xdist that only distributes tests: it needs no torch."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        importlib.import_module("tiny_backbones")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -114,7 +119,7 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the machine has, these tests see none: the hub's name does not resolve and torch.hub cannot download."""
-    monkeypatch.setattr(hub, "_resolves", lambda host: False)
+    monkeypatch.setattr("harness.backbones.sources.hub._resolves", lambda host: False)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 

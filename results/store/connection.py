@@ -130,11 +130,13 @@ def writing(path: Path, patience: Patience | None = None) -> Iterator[duckdb.Duc
                     require_content(path)
                 make_folder(path)
                 turn = _in_turns(lambda deadline: _open_for_writing(path, deadline, wanted.seconds), wanted)
-                connection = opened.enter_context(turn).connection
-                schema.migrate(connection, path)
+                attached = opened.enter_context(turn).attached
+                connection = attached.connection
+                schema.migrate(connection, path, attached.state)
                 prefer_builtins(connection, STORE)
             with schema.transaction(connection):
                 yield connection
+            schema.note_written(connection, path)
     except duckdb.Error as error:
         # A full disk, or a value that does not fit its column.
         kind = StoreUnavailableError if isinstance(error, _OF_THE_FILE) else StoreError
@@ -148,9 +150,9 @@ _OF_THE_FILE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalExcept
 
 
 class _OpenForWriting(contextlib.ExitStack):
-    """Connection with the turnstile closed, until the end of the block."""
+    """Attached store with the turnstile closed, until the end of the block."""
 
-    connection: duckdb.DuckDBPyConnection
+    attached: Attached
 
 
 def _open_for_writing(path: Path, deadline: float, patience_s: float) -> _OpenForWriting:
@@ -164,7 +166,7 @@ def _open_for_writing(path: Path, deadline: float, patience_s: float) -> _OpenFo
         attached = _connect(path, read_only=False, deadline=deadline, patience_s=patience_s)
         opened.enter_context(contextlib.closing(attached))
         kept = opened.pop_all()
-        kept.connection = attached.connection
+        kept.attached = attached
         return kept
 
 

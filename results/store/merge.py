@@ -318,25 +318,28 @@ def _write(
                 raise StoreError(
                     f"{source.path} cannot be read now ({str(error).splitlines()[0]}); wait until its run has finished."
                 ) from error
+        columns_of = {source.catalog: schema.stored_columns(opened, source.catalog) for source in sources}
         with schema.transaction(opened):
             for source in sources:
+                columns = columns_of[source.catalog]
                 for tables, key, chosen in (
                     (CELL_TABLES, "cell_id", cell_from),
                     (("tournaments", "win_rates", "comparisons"), "tournament", tournament_from),
                 ):
                     names = [name for name, chosen_source in chosen.items() if chosen_source is source]
                     for table in tables:
-                        _copy(opened, source, table, f"{key} IN (SELECT unnest(?::VARCHAR[]))", [names])
+                        _copy(opened, source, table, columns, f"{key} IN (SELECT unnest(?::VARCHAR[]))", [names])
             # For rows with a key of their own, the first one stays, or with "newest" the later one.
             for table, (keys, moment) in _KEYED.items():
                 same = " AND ".join(f't."{key}" = s."{key}"' for key in keys)
                 for source in sources:
-                    if prefer == "newest" and moment and table in schema.stored_columns(opened, source.catalog):
+                    columns = columns_of[source.catalog]
+                    if prefer == "newest" and moment and table in columns:
                         opened.execute(
                             f"DELETE FROM {table} t USING {source.catalog}.main.{table} s "
                             f'WHERE {same} AND s."{moment}" > t."{moment}"'
                         )
-                    _copy(opened, source, table, f"NOT EXISTS (SELECT 1 FROM main.{table} t WHERE {same})", [])
+                    _copy(opened, source, table, columns, f"NOT EXISTS (SELECT 1 FROM main.{table} t WHERE {same})", [])
         counts = {
             table: int(opened.execute(f"SELECT count(*) FROM main.{table}").fetchall()[0][0])
             for table in schema.current_columns()
@@ -345,10 +348,16 @@ def _write(
         return counts
 
 
-def _copy(opened: duckdb.DuckDBPyConnection, source: _Source, table: str, where: str, params: list[Any]) -> None:
+def _copy(
+    opened: duckdb.DuckDBPyConnection,
+    source: _Source,
+    table: str,
+    columns_of: Mapping[str, Mapping[str, str]],
+    where: str,
+    params: list[Any],
+) -> None:
     """Copy rows of one table; an older store lacks tables and columns, which stay empty."""
-    columns = schema.stored_columns(opened, source.catalog).get(table, {})
-    names = ", ".join(f'"{name}"' for name in columns if name in schema.current_columns()[table])
+    names = ", ".join(f'"{name}"' for name in columns_of.get(table, {}) if name in schema.current_columns()[table])
     if names:
         opened.execute(
             f"INSERT INTO main.{table} ({names}) SELECT {names} FROM {source.catalog}.main.{table} s WHERE {where}",

@@ -16,7 +16,7 @@ import duckdb
 from results.atomic import partial_file
 from results.errors import StoreError
 from results.store.catalog import not_a_store, require_few_units, require_tables
-from results.store.database import database_name, open_database, quoted
+from results.store.database import STORE, database_name, open_database, quoted
 from results.store.file_state import FileState
 from results.store.records import grouped
 from results.store.text_limits import MAX_TEXT, cut_sql, longest_text
@@ -113,12 +113,24 @@ def create(path: Path) -> None:
         )
 
 
-def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+#: Path -> state in which this process left a store of SCHEMA_VERSION that it had checked; it writes rows only.
+_written: dict[Path, FileState] = {}
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, path: Path, before: FileState) -> None:
     """Migrate an open, writable store to SCHEMA_VERSION in one transaction; do nothing if it is up to date.
+
+    Args:
+        connection: an open connection that excludes others.
+        path: the store.
+        before: its state before it was attached; one that :func:`note_written` kept needs no check.
 
     Raises:
         StoreError: as `stored_version`.
     """
+    # The file may have been replaced by another one while it was opened.
+    if _written.get(path) == before and FileState.of(path) == before:
+        return
     version = stored_version(connection, path)
     if version == SCHEMA_VERSION:
         return
@@ -128,6 +140,21 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         connection.execute("UPDATE meta SET schema_version = ?, migrated_at = ?", [SCHEMA_VERSION, datetime.now(UTC)])
         # A type of the file can have the name of a built-in one, such as JSON.
         require_tables(connection, database_name(connection), path, sql=schema_sql(), later={})
+
+
+def note_written(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Keep the state of a store after :func:`migrate` and a commit of rows, so that the next write need not check it.
+
+    The log is written into the file first, and the state is read before the file is released: another process can only
+    write afterwards, which changes the state.
+    """
+    try:
+        connection.execute(f"CHECKPOINT {STORE}")
+    except duckdb.Error:
+        # A full disk, for example. The rows are in the log.
+        _written.pop(path, None)
+    else:
+        _written[path] = FileState.of(path)
 
 
 @contextlib.contextmanager

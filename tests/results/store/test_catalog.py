@@ -120,6 +120,52 @@ def test_an_unchanged_file_is_checked_once(source: Path, monkeypatch: pytest.Mon
     assert store.statuses() == {"a": "finished"}
 
 
+def test_a_store_that_only_this_process_writes_is_checked_at_its_first_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path / "results.duckdb", read_only=False)
+    record = CellRecord(cell_id="a", status="finished", backbone="b", site="s", method="elude")
+    store.record(record)
+    with monkeypatch.context() as patch:
+        patch.setattr(connection.schema, "stored_version", None)
+        store.record(dataclasses.replace(record, cell_id="b"))
+    # Another program adds an index between two writes.
+    with duckdb.connect(str(store.path)) as opened:
+        opened.execute("CREATE INDEX mine ON cells (label)")
+    with pytest.raises(StoreError, match="has the index 'mine'"):
+        store.relabel({"a": "renamed"})
+    with duckdb.connect(str(store.path)) as opened:
+        opened.execute("DROP INDEX mine")
+    store.relabel({"a": "renamed"})
+    assert store.cells().set_index("cell_id")["label"]["a"] == "renamed"
+
+
+def test_a_store_that_replaces_a_written_one_is_checked(tmp_path: Path, source: Path) -> None:
+    path = tmp_path / "results.duckdb"
+    shutil.copy(source, path)
+    store = open_store(path, read_only=False)
+    store.relabel({"a": "renamed"})
+    shutil.copy(source, tmp_path / "other.duckdb")
+    with duckdb.connect(str(tmp_path / "other.duckdb")) as opened:
+        opened.execute("CREATE INDEX mine ON cells (label)")
+    (tmp_path / "other.duckdb").replace(path)
+    with pytest.raises(StoreError, match="has the index 'mine'"):
+        store.relabel({"a": "again"})
+
+
+def test_rows_that_cannot_be_checkpointed_are_kept_and_the_store_is_checked_again(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.duckdb"
+    shutil.copy(source, path)
+    store = open_store(path, read_only=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(connection.schema, "STORE", "missing")
+        store.relabel({"a": "renamed"})
+    assert path not in connection.schema._written
+    assert store.cells()["label"].tolist() == ["renamed"]
+
+
 def test_a_cell_of_very_many_units_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are read as a whole, and some bytes of a file can hold a million of them."""
     store = open_store(tmp_path / "results.duckdb", read_only=False)

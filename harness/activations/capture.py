@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from harness.activations.site import Captured, Run, Site, Tap
+from methods.tracing import DEVICE, traced
 
 
 class _Stop(Exception):
     """Exception that ends a forward pass once every site has been captured."""
 
 
+@traced("network", DEVICE)
 def capture_sites(
     sites: Sequence[Site], run: Run, images: Tensor, *, to_end: bool = False
 ) -> tuple[list[Captured], Tensor | None]:

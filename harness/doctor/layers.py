@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-Architecture = Literal["vit_small", "vit_base", "cnn"]
+Architecture = Literal["vit_small", "vit_base", "convnext", "cnn"]
 
 
 class Layer(NamedTuple):
@@ -35,9 +35,8 @@ _OF_BACKBONE = {
     "dinov2_small_saliency": Layer(1536, 384, 257, 12.1, "vit_small"),
     "augreg_vit_base": Layer(3072, 768, 197, 35.1),
     "siglip2_base": Layer(3072, 768, 196, 34.9),
-    # The last of 36 blocks, which take about the same time each. Most of its FLOPs are products of channels, as in a
-    # transformer, whose rate it has: depthwise convolutions have a quarter of that.
-    "convnextv2_base": Layer(4096, 1024, 49, 30.8, after=1 / 36, state=49 * 1024),
+    # The last of 36 blocks, which take about the same time each.
+    "convnextv2_base": Layer(4096, 1024, 49, 30.8, "convnext", after=1 / 36, state=49 * 1024),
 }
 #: Backbone -> number of its blocks, which form an ``nn.Sequential``: the network is cut before the layer's block.
 _DEPTHS = {

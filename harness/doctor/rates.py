@@ -81,6 +81,8 @@ DEFAULTS: dict[str, Rate] = {
     # float32 with TF32 off, as networks run.
     "network vit_base": _on_gpu(43.8e12, "FLOP/s", "ViT-B/14, batches of 256"),
     "network vit_small": _on_gpu(29.6e12, "FLOP/s", "ViT-S/16, batches of 32"),
+    # That of a transformer: most of its FLOPs are products of channels. On a CPU it has a quarter of that.
+    "network convnext": Rate(43.8e12, "FLOP/s"),
     "network cnn": _on_gpu(6.4e12, "FLOP/s", "EfficientNet-Lite0, batches of 32"),
     "float32 products": _on_gpu(51.1e12, "FLOP/s", "products of side 8192"),
     # Six autoencoders took 18 to 41 ms longer than the network alone.

@@ -16,7 +16,12 @@ from harness.doctor.calibration.timing import measured
 from harness.doctor.rates import Rate
 
 #: Reference networks of :data:`harness.doctor.layers.Architecture`, with random weights.
-NETWORKS = {"vit_small": "vit_small_patch16_224", "vit_base": "vit_base_patch16_224", "cnn": "tf_efficientnet_lite0"}
+NETWORKS = {
+    "vit_small": "vit_small_patch16_224",
+    "vit_base": "vit_base_patch16_224",
+    "convnext": "convnextv2_base",
+    "cnn": "tf_efficientnet_lite0",
+}
 
 #: Images per batch of a run (``evaluation.batch_size``), at most: (on a CPU, on a GPU, where the paper's suites have
 #: 256).

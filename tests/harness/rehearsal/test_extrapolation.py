@@ -22,7 +22,7 @@ SUITE = load_suite("table2")
 WORKLOAD = workload_of(SUITE)
 KINDS = kinds_of(WORKLOAD)
 VALUES = {
-    **{f"network {name}": 4e10 for name in ("vit_small", "vit_base", "cnn")},
+    **{f"network {name}": 4e10 for name in ("vit_small", "vit_base", "convnext", "cnn")},
     **{"decode": 200.0, "crops": 200.0, "float32 products": 6e10, "clustering": 4e10, "codes": 3e7, "cells": 0.2},
     **{"training topk_sae": 1e11, "training vanilla_sae": 1e11, "disk write": 4e8, "disk read": 2e9},
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import threading
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -37,8 +38,9 @@ _users = 0
 def kept_memory() -> Iterator[None]:
     """Let the C library keep freed memory for the next request; afterwards return it to the system.
 
-    Contexts may be nested, and entered in several threads: memory is kept until the last one is left. Without glibc,
-    nothing changes. Results do not depend on it.
+    Contexts may be nested, and entered in several threads: memory is kept until the last one is left, and counts as
+    used until then. Without glibc, or if the environment sets its allocator, nothing changes. Results do not depend on
+    it.
     """
     global _users
     library = _glibc()
@@ -66,9 +68,13 @@ def _set(library: _Glibc, values: dict[int, int]) -> None:
 
 @functools.cache
 def _glibc() -> _Glibc | None:
+    # There is no way to read these settings, so they could not be set back.
+    if any(name.startswith("MALLOC_") for name in os.environ) or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return None
     try:
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018 - other libraries have a mallopt of another meaning
         return _Glibc(library.mallopt, library.malloc_trim)
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, TypeError):
+        # TypeError: Windows has no handle of the process itself.
         return None

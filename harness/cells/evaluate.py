@@ -58,7 +58,6 @@ class Evaluation(NamedTuple):
 
 
 @traced("evaluation")
-@kept_memory()
 def evaluate(
     method: Method, baseline: Baseline, metrics: Sequence[type[Metric]], *, progress: Progress = no_progress
 ) -> Evaluation:
@@ -90,24 +89,26 @@ def evaluate(
 
     runs_network = method.spec.reads == "input" or any(timed.cls.needs_network for timed in used)
     done = 0
-    for index, clean_logits, logits in _network(baseline, edit) if runs_network else _stored(baseline, edit):
-        with torch.inference_mode():
-            with section("unit statistics", DEVICE):
-                peaks = statistics.update(tokens["codes"], index)
-            batch = Batch(
-                image=index,
-                label=labels[index],
-                **tokens,
-                clean_logits=clean_logits,
-                logits=logits,
-                peak=peaks.value,
-                peak_token=peaks.token,
-            )
-            for timed in used:
-                with section(METRIC_PER_BATCH.format(timed.cls.id), DEVICE):
-                    timed.run(methodcaller("update", batch))
-        done += len(index)
-        progress(done, baseline.n_images, "evaluation images" if runs_network else "stored outputs")
+    # Only the pass: metrics that measure memory come after it.
+    with kept_memory():
+        for index, clean_logits, logits in _network(baseline, edit) if runs_network else _stored(baseline, edit):
+            with torch.inference_mode():
+                with section("unit statistics", DEVICE):
+                    peaks = statistics.update(tokens["codes"], index)
+                batch = Batch(
+                    image=index,
+                    label=labels[index],
+                    **tokens,
+                    clean_logits=clean_logits,
+                    logits=logits,
+                    peak=peaks.value,
+                    peak_token=peaks.token,
+                )
+                for timed in used:
+                    with section(METRIC_PER_BATCH.format(timed.cls.id), DEVICE):
+                        timed.run(methodcaller("update", batch))
+            done += len(index)
+            progress(done, baseline.n_images, "evaluation images" if runs_network else "stored outputs")
     outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out)
     scores: list[ScoreRecord] = []
     measured_ids = {(timed.cls.id, timed.cls.version) for timed in used}

@@ -16,6 +16,8 @@ from results import ScoreRecord
 
 #: Peak of memory of the fit; recorded with its evidence, so that cells that load the fit have it too.
 FIT_MEMORY = "fit_peak_memory"
+#: 2: with the freed memory that :func:`methods.allocator.kept_memory` keeps during a fit on a CPU.
+FIT_MEMORY_VERSION = 2
 
 #: Seconds between two samples of resident memory, if the kernel's peak cannot be reset: each one takes the
 #: interpreter's lock, so more frequent ones would slow the fit.
@@ -44,6 +46,7 @@ class FitCost(NamedTuple):
             return None
         return ScoreRecord(
             metric=FIT_MEMORY,
+            version=FIT_MEMORY_VERSION,
             value=self.memory / 1e6,
             n=1,
             unit="MB",

@@ -121,6 +121,16 @@ class Observation:
             self.optimizer_steps += steps
             self.gradient_passes += steps
 
+    def mark(self) -> tuple[int, int]:
+        """Return the counts of steps and gradients so far."""
+        with self._lock:
+            return self.optimizer_steps, self.gradient_passes
+
+    def rewind(self, mark: tuple[int, int]) -> None:
+        """Set the counts back: the steps since then were tried, and are none of the training."""
+        with self._lock:
+            self.optimizer_steps, self.gradient_passes = mark
+
     def record_gradient(self, outputs: Any) -> None:
         """Record a gradient computation that is about to start."""
         with self._lock:
@@ -144,13 +154,13 @@ def observing(tokens: Tokens) -> Iterator[Observation]:
     """Observe the fit within the context. Pass :attr:`Observation.tokens` to the fit in place of ``tokens``."""
     observation = Observation(tokens)
     hook = register_optimizer_step_post_hook(observation.count_step)
-    graphs.OBSERVERS.append(observation.count_replays)
+    graphs.OBSERVERS.append(observation)
     _ENGINE.add(observation)
     try:
         yield observation
     finally:
         _ENGINE.remove(observation)
-        graphs.OBSERVERS.remove(observation.count_replays)
+        graphs.OBSERVERS.remove(observation)
         hook.remove()
 
 

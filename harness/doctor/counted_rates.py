@@ -1,7 +1,8 @@
 """Rates of code that has changed since it ran on a GPU, from counts of its work and measured rates of the parts.
 
 They are arithmetic, and a calibration on a GPU replaces them. ``docs/gpu.md`` has the measured times of the code before
-the changes, and how the counts are made.
+the changes, and how the counts are made. The counts leave out further passes of single operations (selection of the
+largest, sorting, clipping).
 """
 
 from __future__ import annotations

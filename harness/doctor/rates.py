@@ -8,8 +8,8 @@ from typing import NamedTuple
 from harness.doctor.counted_rates import CLUSTERING, TRAINING_STEPS
 
 MEASURED, MEASURED_GPU, ASSUMED = "measured here", "measured on an H200", "arithmetic at assumed H100 rates"
-#: Source of the rates of code that has changed since it was measured.
-COUNTED = "arithmetic from parts measured on an H200"
+#: Sources of the rates of code that has changed since it was measured.
+COUNTED, COMPOSED = "counted work at assumed H200 rates", "arithmetic from parts measured on an H200"
 #: Source of the rates of what uses no GPU: umap-learn, and the matching of units.
 ONE_THREAD = "measured on one CPU thread of another machine"
 
@@ -90,7 +90,7 @@ DEFAULTS: dict[str, Rate] = {
     **{f"training {name}": Rate(step.rate, "FLOP/s", COUNTED, _STEPS) for name, step in TRAINING_STEPS.items()},
     # FLOP/s of 3 n^2 d, the distances computed again in float64 included: 23.2 s, and 1.36 s with 100,000.
     "clustering": _on_gpu(63.4e12, "FLOP/s", "one neuron of 400,000 instances, 3072 inputs, float32"),
-    "clustering tf32": Rate(CLUSTERING, "FLOP/s", COUNTED, "one neuron of 400,000 instances, 3072 inputs, TF32"),
+    "clustering tf32": Rate(CLUSTERING, "FLOP/s", COMPOSED, "one neuron of 400,000 instances, 3072 inputs, TF32"),
     "clustering tf32x3": _on_gpu(67.8e12, "FLOP/s", "one neuron of 100,000 instances, 3072 inputs"),
     # That of three products in TF32, which take longer.
     "clustering bf16x3": Rate(67.8e12, "FLOP/s"),

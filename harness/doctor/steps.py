@@ -329,7 +329,10 @@ def _pursuit_flops(job: Job) -> float:
 
 
 def _fit(job: Job, layer: Layer, rates: Rates) -> Iterator[Step]:
-    """Yield the steps of a fit: reading its tokens, preparing and saving it, and its work."""
+    """Yield the steps of a fit: reading its tokens, its work, and what it costs besides.
+
+    A calibration measures that up to the first step, without saving the fit, and with few tokens.
+    """
     flops = fit_flops(job, layer)
     if not flops:
         return

@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 
 import torch
+
+from methods.tracing import HOST, section
 
 _turns: dict[torch.device, threading.Lock] = {}
 
 
-def turn_on(device: torch.device) -> AbstractContextManager[object]:
+@contextlib.contextmanager
+def turn_on(device: torch.device) -> Iterator[None]:
     """Return the context of a turn, which this process gives to one thread per GPU at a time; of no effect on a CPU.
 
     A thread should have all results of its turn on the host when the turn ends: what it has queued and not waited for
     delays the next thread.
     """
     # A CPU divides its threads among the lanes.
-    return _turns.setdefault(device, threading.Lock()) if device.type == "cuda" else contextlib.nullcontext()
+    if device.type != "cuda":
+        yield
+        return
+    turn = _turns.setdefault(device, threading.Lock())
+    with contextlib.ExitStack() as stack:
+        with section("waiting for a turn at the GPU", HOST):
+            stack.enter_context(turn)
+        yield

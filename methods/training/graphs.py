@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +38,25 @@ LEAST_STEPS = 100
 #: differences are of about the same size.
 NOISE_FACTOR = 10.0
 
-#: Functions of those who count the steps of trainings from outside, by hooks of PyTorch. They are called with 1 for a
-#: replayed step, which no hook sees, and with -1 for a computed one that is no step of the training.
-OBSERVERS: list[Callable[[int], None]] = []
+#: Largest difference between two computed steps with which a replay is trusted: with more, as by random numbers, the
+#: comparison shows nothing.
+MOST_NOISE = 0.05
+
+
+class Observer(Protocol):
+    """Count of the steps of trainings from outside, by hooks of PyTorch, which see computed steps only."""
+
+    def count_replays(self, steps: int) -> None:
+        """Add replayed steps."""
+
+    def mark(self) -> object:
+        """Return the counts so far."""
+
+    def rewind(self, mark: Any) -> None:
+        """Set the counts back to what :meth:`mark` returned: the steps since then are none of the training."""
+
+
+OBSERVERS: list[Observer] = []
 
 #: Values of one step, as tensors.
 R = TypeVar("R", bound=tuple[Tensor, ...])
@@ -125,7 +141,8 @@ class Steps(Generic[R]):
                 return self._step(*batch)
             if not self._trusted:
                 return self._compared(self._recording, batch)
-            _count(1)
+            for observer in list(OBSERVERS):
+                observer.count_replays(1)
             return self._replayed(self._recording, batch)
         self._computed[_shapes(batch)] += 1
         if self._computed[_shapes(batch)] < WARM_UP_STEPS:
@@ -148,14 +165,13 @@ class Steps(Generic[R]):
     def _strictly(self, backend: Backend, batch: tuple[Tensor, ...]) -> R:
         """Compute a step, and see whether it can be recorded."""
         before: list[Tensor] = []
-        attributes = _Attributes(self._module)
+        attributes, marks = _Attributes(self._module), _marks()
         try:
-            before = _copies(self._state())
+            before = _copies(self._all_state())
             with backend.apart(), backend.strict():
                 return self._step(*batch)
         except Exception as error:
-            attributes.restore()
-            self._restore(before)
+            self._set_back(attributes, before, marks)
             self._give_up(error)
         return self._step(*batch)
 
@@ -165,14 +181,14 @@ class Steps(Generic[R]):
         def step() -> None:
             self._result = self._step(*self._inputs)
 
-        self._at_recording = _Attributes(self._module)
+        self._at_recording, marks = _Attributes(self._module), _marks()
         try:
             try:
                 self._inputs = tuple(part.clone() for part in batch)
                 self._recording = backend.record(step)
-                _count(-1)
             finally:
                 self._at_recording.restore()
+                _rewind(marks)
         except Exception as error:
             self._give_up(error)
 
@@ -190,25 +206,24 @@ class Steps(Generic[R]):
         """
         before: list[Tensor] = []
         after: list[Tensor] = []
-        attributes = _Attributes(self._module)
+        attributes, marks = _Attributes(self._module), _marks()
         result: R | None = None
         try:
-            before = _copies(self._state())
+            before = _copies(self._all_state())
             result = self._step(*batch)
-            attributes_after = _Attributes(self._module)
-            computed = [*_copies(self._state()), *_copies(result)]
+            attributes_after, marks_after = _Attributes(self._module), _marks()
+            computed = [*_copies(self._all_state()), *_copies(result)]
             after = computed[: len(before)]
             unchanged = [*before, *(torch.zeros_like(part) for part in result)]
-            self._restore(before)
-            attributes.restore()
+            self._set_back(attributes, before, marks_after)
             again = self._step(*batch)
-            _count(-1)
-            noise = largest_difference(computed, [*self._state(), *again], unchanged)
-            self._restore(before)
+            noise = largest_difference(computed, [*self._all_state(), *again], unchanged)
+            self._set_back(attributes, before, marks_after)
             replayed = self._replayed(recording, batch)
-            difference = largest_difference(computed, [*self._state(), *replayed], unchanged)
-            if difference <= NOISE_FACTOR * noise:
+            difference = largest_difference(computed, [*self._all_state(), *replayed], unchanged)
+            if noise <= MOST_NOISE and difference <= NOISE_FACTOR * noise:
                 self._trusted = True
+                attributes_after.restore()
                 return replayed
             reason: Exception | str = (
                 f"a replayed step differs from a computed one by {difference:.2g} of its change, two computed steps by "
@@ -217,19 +232,25 @@ class Steps(Generic[R]):
         except Exception as error:
             reason = error
         if after and result is not None:
-            attributes_after.restore()
-            self._restore(after)
+            self._set_back(attributes_after, after, marks_after)
             self._give_up(reason)
             return result
-        attributes.restore()
-        self._restore(before)
+        self._set_back(attributes, before, marks)
         self._give_up(reason)
         return self._step(*batch)
 
-    def _restore(self, copies: Sequence[Tensor]) -> None:
+    def _all_state(self) -> list[Tensor]:
+        """Return the tensors of the state, and those that are plain attributes of the module and its parts."""
+        attributes = [value for part in self._module.modules() for value in vars(part).values()]
+        return [*self._state(), *(value for value in attributes if isinstance(value, Tensor))]
+
+    def _set_back(self, attributes: _Attributes, copies: Sequence[Tensor], marks: Sequence[_Mark]) -> None:
+        """Undo steps: attributes, values of all tensors, and what observers have counted."""
+        attributes.restore()
         with torch.no_grad():
-            for tensor, copy in zip(self._state(), copies, strict=False):
+            for tensor, copy in zip(self._all_state(), copies, strict=False):
                 tensor.copy_(copy)
+        _rewind(marks)
 
     def _give_up(self, reason: Exception | str) -> None:
         """Compute all further steps, unless the caller handles the error."""
@@ -280,9 +301,17 @@ def _distance(a: Tensor, b: Tensor) -> float:
     return float(torch.linalg.vector_norm(difference, dtype=torch.float64))
 
 
-def _count(steps: int) -> None:
-    for observer in list(OBSERVERS):
-        observer(steps)
+#: An observer and its counts at some moment.
+_Mark = tuple[Observer, object]
+
+
+def _marks() -> list[_Mark]:
+    return [(observer, observer.mark()) for observer in list(OBSERVERS)]
+
+
+def _rewind(marks: Sequence[_Mark]) -> None:
+    for observer, mark in marks:
+        observer.rewind(mark)
 
 
 def _shapes(batch: Sequence[Tensor]) -> tuple[torch.Size, ...]:

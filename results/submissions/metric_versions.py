@@ -16,10 +16,10 @@ NEWEST: Mapping[str, int] = {
     **dict.fromkeys(("effective_rank", "effective_rank_share", "max_collinearity", "min_distinctness"), 1),
     **dict.fromkeys(("nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"), 1),
     **dict.fromkeys(("ms_score", "polysemanticity", "polysemanticity_null"), 1),
-    **dict.fromkeys(("unit_overlap", "unit_overlap_across", "unique_units", "fit_peak_memory"), 1),
+    **dict.fromkeys(("unit_overlap", "unit_overlap_across", "unique_units"), 1),
     **dict.fromkeys(("evidence_editable_units", "evidence_logits_gap", "evidence_gradients", "evidence_labels"), 1),
     **dict.fromkeys(("l0", "ms_score_null", "ms_score_adjusted", "ms_score_token_adjusted"), 2),
-    **dict.fromkeys(("ms_score_patch", "ms_score_cls"), 2),
+    **dict.fromkeys(("ms_score_patch", "ms_score_cls", "fit_peak_memory"), 2),
     **dict.fromkeys(("recovery", "recovery_adjusted", "recovery_random", "recovery_purity", "recovery_cosine"), 2),
     **dict.fromkeys(("recovery_ari", "recovery_separated"), 2),
 }

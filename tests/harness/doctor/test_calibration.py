@@ -19,7 +19,18 @@ from harness.doctor.calibration.timing import measured
 from harness.doctor.counted_rates import CLUSTERING, TRAINING_STEPS
 from harness.doctor.estimate import hours_text
 from harness.doctor.layers import layer_of
-from harness.doctor.rates import ASSUMED, COUNTED, DEFAULTS, MEASURED, MEASURED_GPU, ONE_THREAD, Rate, Rates, rate_text
+from harness.doctor.rates import (
+    ASSUMED,
+    COMPOSED,
+    COUNTED,
+    DEFAULTS,
+    MEASURED,
+    MEASURED_GPU,
+    ONE_THREAD,
+    Rate,
+    Rates,
+    rate_text,
+)
 from harness.doctor.steps import DICTIONARY_STEP, STAGES, Step, fit_flops, job_steps
 from harness.doctor.workload import Job
 from harness.suites import Suite, load_suite, parse_suite
@@ -133,7 +144,7 @@ def test_a_damaged_file_is_ignored_with_a_sentence(tmp_path: Path, content: Any)
 def test_every_step_names_its_source_and_the_hours_are_their_sum() -> None:
     for name in ("paper", "demo"):
         assumed = estimate(load_suite(name))
-        assert {step.source for step in assumed.steps} <= {ASSUMED, COUNTED, MEASURED_GPU, ONE_THREAD}
+        assert {step.source for step in assumed.steps} <= {ASSUMED, COMPOSED, COUNTED, MEASURED_GPU, ONE_THREAD}
         forward = {step.rate: step.source for step in assumed.steps if step.step == "forward"}
         # No ConvNeXt was run on a GPU.
         assert forward == {rate: ASSUMED if rate == "network convnext" else MEASURED_GPU for rate in forward}

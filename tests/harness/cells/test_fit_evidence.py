@@ -88,6 +88,17 @@ class TestObserving:
         torch.testing.assert_close(method.weights, RandomSplit().fit(tokens, site).weights)
 
 
+class Fails(Recorder):
+    def record(self, step: Any) -> Any:
+        super().record(step)
+        raise RuntimeError("the recording is invalid")
+
+
+class Differs(Recorder):
+    def replay(self) -> None:
+        self.replays += 1
+
+
 def test_replayed_steps_are_counted_like_computed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reading of parameters in the first gradients, which a CUDA graph cannot contain, precedes the recording."""
     site, tokens = small_layer()
@@ -102,6 +113,13 @@ def test_replayed_steps_are_counted_like_computed_ones(monkeypatch: pytest.Monke
         with observing(tokens) as watched:
             method = methods.create("topk_sae", **config).fit(watched.tokens, site, seed=1)
         assert method.notes == []
+        assert watched.evidence() == FitEvidence(64, 64, 3, 0, True)
+    # A recording that fails after its step, and a replay that differs: what was tried is not counted.
+    for failing in (Fails(), Differs()):
+        monkeypatch.setattr(graphs, "backend_for", lambda device, backend=failing: backend)
+        with observing(tokens) as watched:
+            method = methods.create("topk_sae", **config).fit(watched.tokens, site, seed=1)
+        assert len(method.notes) == 1
         assert watched.evidence() == FitEvidence(64, 64, 3, 0, True)
     assert WATCHED < graphs.WARM_UP_STEPS
     assert recorder.replays == 64 - graphs.WARM_UP_STEPS

@@ -93,6 +93,25 @@ class ReplacesABuffer(Mean):
         return self.running
 
 
+class KeepsATensor(Mean):
+    """It counts its steps in place, in a tensor that is no buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = torch.zeros(())
+
+    def factor(self, x: Tensor) -> Tensor:
+        self.idle.add_(1)
+        return 1 + (self.idle > 8)
+
+
+class Draws(Counts):
+    """Beside a value that stays as it was recorded, random numbers, which hide it from a comparison."""
+
+    def factor(self, x: Tensor) -> Tensor:
+        return super().factor(x) * (1 + torch.rand(()))
+
+
 class SaysSo(Mean):
     replayable = False
 
@@ -162,6 +181,24 @@ def test_a_value_that_stays_as_it_was_recorded_is_noticed(kind: type[Mean], monk
     assert len(notes) == 1 and "a replayed step differs from a computed one by" in notes[0]
     assert (recorder.recordings, recorder.replays, recorder.freed) == (1, 1, 1)
     assert again == history and torch.equal(tried.vector, computed.vector)
+
+
+def test_a_tensor_that_is_no_buffer_belongs_to_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison makes two more steps, and undoes them."""
+    recorder, computed, replayed = Recorder(), KeepsATensor(), KeepsATensor()
+    history, notes = trained(computed, None, monkeypatch)
+    assert trained(replayed, recorder, monkeypatch) == (history, notes) == (history, [])
+    assert recorder.replays == 6 and float(replayed.idle) == float(computed.idle) == 12
+    assert torch.equal(replayed.vector, computed.vector)
+
+
+def test_steps_that_differ_by_chance_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        recorder = Recorder()
+        _, notes = trained(Draws(), recorder, monkeypatch)
+    assert len(notes) == 1 and "two computed steps by 0." in notes[0]
+    assert recorder.freed == 1
 
 
 def test_the_step_that_differs_is_the_computed_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,7 @@ def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: 
     if "k" in method.Config.model_fields:
         settings["k"] = 20
     config = make_config(method, settings)
+    fewest = FEWEST_READINGS + on_gpu
     moments: list[float] = []
     calls = 0
 
@@ -89,7 +90,7 @@ def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: 
         synchronise(device)
         moments.append(time.perf_counter())
         is_long = moments[-1] - moments[0] >= seconds / 2
-        if (len(moments) >= FEWEST_READINGS and is_long) or len(moments) > MOST_READINGS:
+        if (len(moments) >= fewest and is_long) or len(moments) > MOST_READINGS:
             raise _Enough
 
     # The first fit of a process compiles.
@@ -100,16 +101,18 @@ def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: 
         starts.append(time.perf_counter())
         with contextlib.suppress(_Enough):
             method(config).fit(tokens, site, seed=0, device=device, progress=note if is_counted else _stop)
-    if len(moments) < FEWEST_READINGS:
-        raise UserError(f"{name} reports {calls} training steps, and {stride * (FEWEST_READINGS - 1) + 1} are needed.")
+    if len(moments) < fewest:
+        raise UserError(f"{name} reports {calls} training steps, and {stride * (fewest - 1) + 1} are needed.")
     layer = Layer(site.d_in, site.d_out, 1, 0.0)
     epoch = config.model_copy(update={"epochs": 1})
     flops = fit_flops(Job(name, epoch, layer, batch, 0, True, reads_input=method.spec.reads == "input"), layer)
-    readings = len(moments) - 2
-    middle = 1 + readings // 2
+    # On a GPU the steps of the second reading are recorded and compared (methods/training/graphs.py).
+    start = 2 if on_gpu else 1
+    readings = len(moments) - 1 - start
+    middle = start + readings // 2
     halves = [
-        flops * stride * (stop - start) / (moments[stop] - moments[start])
-        for start, stop in ((1, middle), (middle, readings + 1))
+        flops * stride * (last - first) / (moments[last] - moments[first])
+        for first, last in ((start, middle), (middle, start + readings))
     ]
     size = f"{stride * readings} steps, {CELL_WIDTH} -> {CELL_UNITS} units, {batch} tokens each"
     rate = rate_of(halves, "FLOP/s", size)
@@ -128,7 +131,7 @@ def measure_clustering(seconds: float, device: str) -> dict[str, Rate]:
     """Measure ELUDe's fit of a few neurons of a synthetic layer; on a GPU its size is fixed, whatever ``seconds``."""
     on_gpu = device.startswith("cuda")
     instances, width = INSTANCES[on_gpu], WIDTHS[on_gpu]
-    # With two lanes, the last tree has no distances beside it: of four neurons that is an eighth of a tree each.
+    # With two lanes, no distances are computed beside the last tree, which counts less with more neurons.
     neurons = len(plan_lanes(device, None, 1)) * (2 if on_gpu else 1)
     unit, size = "FLOP/s", f"{{n}} x {neurons} neurons of {instances} instances, {width} inputs"
     if not on_gpu:

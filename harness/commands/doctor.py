@@ -172,6 +172,7 @@ def _state_sentence(estimate: SuiteEstimate) -> str:
 def _sentences(estimate: SuiteEstimate) -> list[str]:
     """Return the estimate as sentences."""
     from harness.doctor.estimate import hours_text
+    from harness.doctor.rates import COMPOSED, COUNTED
     from results.duration_text import duration_text
 
     swept = f", and {estimate.sweep_cells} of the sweeps before them" if estimate.sweep_cells else ""
@@ -188,7 +189,13 @@ def _sentences(estimate: SuiteEstimate) -> list[str]:
             if estimate.calibrated
             else "extrapolated from rates measured there, and assumed ones"
         )
-        lines.append(f"{where}: about {duration}, without judges ({source}; docs/reproduce.md).")
+        about = "" if duration == "minutes" else "about "
+        lines.append(f"{where}: {about}{duration}, without judges ({source}; docs/reproduce.md).")
+        changed = sum(step.seconds for step in estimate.steps if step.source in (COUNTED, COMPOSED))
+        if changed >= 3600:
+            lines.append(
+                f"Of these, {hours_text(changed / 3600)} are of steps that have not run on a GPU since they changed."
+            )
     if estimate.judge_calls:
         lines.append(f"Judges: {estimate.judge_calls:,} questions in all (after a run: harness judge --dry-run).")
     return [*lines, *estimate.notes]

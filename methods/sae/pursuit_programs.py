@@ -15,12 +15,12 @@ def first_largest(row, unit, block: tl.constexpr):
     """Return the unit and the value of a row's largest entry.
 
     As in ``torch.max`` it is the first NaN, or else the first of equals. Triton's maximum does not say whether there is
-    a NaN. Therefore a NaN's place is its unit, the place of a largest entry is its unit plus the block, and the
-    smallest place is taken.
+    a NaN. Therefore a NaN's rank is its unit, the rank of a largest entry is its unit plus the block, and the
+    smallest rank is taken.
     """
     largest = tl.max(row, axis=0)
-    place = tl.where(row != row, unit, tl.where(row == largest, unit + block, 2 * block))
-    first = tl.min(place, axis=0)
+    ranks = tl.where(row != row, unit, tl.where(row == largest, unit + block, 2 * block))
+    first = tl.min(ranks, axis=0)
     return first % block, tl.where(first < block, float("nan"), largest)
 
 
@@ -55,9 +55,9 @@ def add_gradient(totals, units, values, residuals, slopes, atoms, width, k, bloc
     for back in range(k):
         at = row * k + (k - 1 - back)
         value = tl.load(values + at)
-        place = tl.load(units + at) * width + column
-        atom = tl.load(atoms + place, mask=inside, other=0.0)
+        offsets = tl.load(units + at) * width + column
+        atom = tl.load(atoms + offsets, mask=inside, other=0.0)
         along = tl.sum(slope * atom, axis=0)
         residual += value * atom
-        tl.atomic_add(totals + place, -(value * slope + along * residual), mask=inside, sem="relaxed")
+        tl.atomic_add(totals + offsets, -(value * slope + along * residual), mask=inside, sem="relaxed")
         slope -= along * atom

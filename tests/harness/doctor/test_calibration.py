@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from harness.commands.doctor import _sentences
 from harness.datasets.synthetic import MemoryReader, jpegs
 from harness.doctor import estimate
 from harness.doctor.calibration import file as calibration_file
@@ -381,3 +382,12 @@ def test_a_clustering_of_fixed_size_is_repeated_twice() -> None:
 
     rate = repeated(_clustering(200, 200, 16, 1, "cpu"), 1, "FLOP/s", "{n} x 1 neurons")
     assert rate.value > 0 and rate.size == "1 x 1 neurons"
+
+
+def test_an_estimate_says_how_much_of_it_no_gpu_has_run() -> None:
+    """Training and clustering of the paper's suite; once they are measured here, nothing is left to say."""
+    suite = load_suite("paper")
+    (total, changed) = [line for line in _sentences(estimate(suite)) if "H200" in line or "Of these" in line]
+    assert total.startswith("One H200: about ") and changed.endswith("have not run on a GPU since they changed.")
+    rates = Rates({**ROUND, **{f"training {name}": ROUND["training topk_sae"] for name in TRAINING_STEPS}})
+    assert not any("Of these" in line for line in _sentences(estimate(suite, rates)))

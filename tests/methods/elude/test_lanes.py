@@ -37,7 +37,7 @@ class Stream:
 
 
 class Streams:
-    """What lanes use of ``torch.cuda``, and a log of it in the order of the calls."""
+    """Stand-in for the part of ``torch.cuda`` that lanes use, with a log of the calls in order."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log: list[tuple[object, ...]] = []

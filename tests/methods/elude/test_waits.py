@@ -51,11 +51,11 @@ class Lists:
         sides = [(rows, others, squares), (others, rows, squares.T)]
         for points, near, distances in sides if first[0] != first[1] else sides[:1]:
             within = distances <= limits[points][:, None]
-            place = counts[points][:, None] + within.cumsum(1) - 1
-            kept = within & (place < values.shape[1])
+            slots = counts[points][:, None] + within.cumsum(1) - 1
+            kept = within & (slots < values.shape[1])
             row = points[:, None].expand_as(kept)[kept]
-            values[row, place[kept]] = distances[kept]
-            columns[row, place[kept]] = near.expand_as(kept)[kept].int()
+            values[row, slots[kept]] = distances[kept]
+            columns[row, slots[kept]] = near.expand_as(kept)[kept].int()
             counts[points] += within.sum(1).int()
 
 

@@ -353,12 +353,12 @@ def test_kernels_are_part_of_a_cuda_graph() -> None:
         for _ in range(3):
             expected = [step(x) for x in batches]
     torch.cuda.synchronize()
-    place = batches[0].clone()
+    graph_input = batches[0].clone()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=side):
-        results = step(place)
+        results = step(graph_input)
     for x, (units, values, gradient) in zip(batches, expected, strict=True):
-        place.copy_(x)
+        graph_input.copy_(x)
         graph.replay()
         assert torch.equal(results[0], units) and torch.equal(results[1], values)
         torch.testing.assert_close(results[2], gradient, rtol=1e-3, atol=1e-3)

@@ -15,7 +15,7 @@ from methods.training.cuda_graphs import CudaGraphs
 
 
 class TestCallsOfCuda:
-    """What is asked of torch.cuda, without a GPU: order of the calls, and what is set back when a recording fails."""
+    """Order of the calls of torch.cuda, and what a failed recording sets back; without a GPU."""
 
     @pytest.fixture
     def calls(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -47,6 +47,14 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def matched_at_once(n_pairs: int, cores: int | None = None) -> int:
+    """Return the number of pairs of dictionaries that are matched at the same time, a thread per pair.
+
+    At most four: each needs memory for the cosines of all pairs of its units, 300 MB for 6144 units.
+    """
+    return max(1, min(n_pairs, core_count() if cores is None else cores, 4))
+
+
 def require_device_name(requested: str) -> None:
     """Check the form of a device name. :func:`best_device` checks that this machine has the device, and imports torch.
 

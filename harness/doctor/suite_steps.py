@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Iterator
 
+from harness.devices import matched_at_once
 from harness.doctor.rates import Rates
 from harness.doctor.steps import (
     CELL_UNITS,
@@ -68,7 +69,8 @@ def timing_steps(job: Job, rates: Rates) -> Iterator[Step]:
 def matching_steps(workload: Workload, rates: Rates) -> Iterator[Step]:
     """Yield the matching of units between fits of several seeds, whose time grows with the cube of their number.
 
-    Splits are left out: their units are matched within each neuron, which is quick.
+    Several pairs of a group are matched at a time. Splits are left out: their units are matched within each neuron,
+    which is quick.
     """
     # One cell of each line of a suite on each of its layers.
     lines = {(id(job.sized), id(job.entry)): job for job in workload.final}
@@ -79,7 +81,12 @@ def matching_steps(workload: Workload, rates: Rates) -> Iterator[Step]:
             continue
         leaf, target = job.sized.leaf, job.sized.target
         seeds = leaf.token_seeds_of(target)
-        pairs = len(list(itertools.combinations(seeds, 2)))
-        pairs += len(list(itertools.combinations(leaf.stability.init, 2))) if leaf.stability else 0
+        groups = [seeds, leaf.stability.init] if leaf.stability else [seeds]
+        rounds = sum(_rounds(math.comb(len(group), 2), rates) for group in groups)
         size = ((job.n_units or units_of(job, job.layer)) / CELL_UNITS) ** 3
-        yield rated_step("evaluation", "matching of units", pairs * size, "matching", rates)
+        yield rated_step("evaluation", "matching of units", rounds * size, "matching", rates)
+
+
+def _rounds(n_pairs: int, rates: Rates) -> int:
+    """Return how many pairs are matched one after another; a machine with a GPU is assumed to have four cores."""
+    return math.ceil(n_pairs / matched_at_once(n_pairs, 4 if rates.overlapping else None))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 import methods
+from harness.devices import matched_at_once
 from harness.identity import seed_of
 from harness.metrics.dictionary import checked_atoms, writing_directions
 from harness.metrics.stability import matched_cosine, matched_cosine_by_parent
@@ -129,15 +131,24 @@ def _units_of(method: Method, store: Store, cell: dict[str, Any]) -> FittedUnits
 
 
 def match(runs: Sequence[Units], definition: Definition, check: Callable[[], None] = lambda: None) -> Matching:
-    """Compare every pair of runs; `check` is called before each pair and may raise to stop."""
-    pairs, identical, unmatched = [], 0, []
-    for first, second in itertools.combinations(runs, 2):
-        check()
-        value, same = _similarity(first, second, definition)
-        pairs.append(value)
-        identical += same
-        unmatched.append(_unmatched(first, second))
-    return Matching(pairs, identical, unmatched, _chance(runs, definition, check))
+    """Compare every pair of runs, several at a time; `check` is called before each and may raise to stop.
+
+    The assignment problem of a pair runs on one thread, without the lock of the interpreter.
+    """
+    pairs = list(itertools.combinations(runs, 2))
+    similarities: list[tuple[float, bool]] = []
+    at_once = matched_at_once(len(pairs))
+    with ThreadPoolExecutor(at_once, thread_name_prefix="matching of units") as threads:
+        # Submitted in rounds, since what a thread has begun cannot be stopped.
+        for start in range(0, len(pairs), at_once):
+            check()
+            similarities += threads.map(lambda pair: _similarity(*pair, definition), pairs[start : start + at_once])
+    return Matching(
+        pairs=[value for value, _ in similarities],
+        identical=sum(same for _, same in similarities),
+        unmatched=[_unmatched(*pair) for pair in pairs],
+        chance=_chance(runs, definition, check),
+    )
 
 
 def _chance(runs: Sequence[Units], definition: Definition, check: Callable[[], None]) -> float | None:

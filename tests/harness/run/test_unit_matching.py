@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness import devices
 from harness.metrics import matched_cosine, matched_cosine_by_parent
 from harness.run.unit_matching import ALIVE, FULL, FittedUnits, Shape, Units, match, random_similarity
 
@@ -67,6 +68,28 @@ def test_identical_dictionaries_have_no_rounding_and_zeros_count(n_zero: int) ->
         return
     assert matching.pairs[0] == 1 - n_zero / 10 and matching.identical == 1
     assert matching.pairs == pytest.approx([1 - n_zero / 10] * 3)
+
+
+def test_pairs_matched_at_the_same_time_are_matched_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten pairs on one and on four threads, and an interrupt between the rounds."""
+    runs = [Units(random(60 + seed, 8, seed)) for seed in range(5)]
+    results, calls = [], []
+    for cores in (1, 64):
+        monkeypatch.setattr(devices, "core_count", lambda cores=cores: cores)
+        checks: list[None] = []
+        results.append(match(runs, FULL, lambda checks=checks: checks.append(None)))
+        calls.append(len(checks))
+    assert results[0] == results[1]
+    # Ten chance levels besides.
+    assert calls == [10 + 10, 3 + 10]
+    expected = [matched_cosine(a.atoms, b.atoms, full=True) for a, b in itertools.combinations(runs, 2)]
+    assert results[1].pairs == expected
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        match(runs, FULL, stop)
 
 
 def test_random_dictionaries_have_a_level_of_their_own() -> None:

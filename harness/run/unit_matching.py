@@ -136,17 +136,21 @@ def match(runs: Sequence[Units], definition: Definition, check: Callable[[], Non
     The assignment problem of a pair runs on one thread, without the lock of the interpreter.
     """
     pairs = list(itertools.combinations(runs, 2))
+
+    def similarity(pair: tuple[Units, Units]) -> tuple[float, bool]:
+        return _similarity(pair[0], pair[1], definition)
+
     similarities: list[tuple[float, bool]] = []
     at_once = matched_at_once(len(pairs))
     with ThreadPoolExecutor(at_once, thread_name_prefix="matching of units") as threads:
         # Submitted in rounds, since what a thread has begun cannot be stopped.
         for start in range(0, len(pairs), at_once):
             check()
-            similarities += threads.map(lambda pair: _similarity(*pair, definition), pairs[start : start + at_once])
+            similarities += threads.map(similarity, pairs[start : start + at_once])
     return Matching(
         pairs=[value for value, _ in similarities],
         identical=sum(same for _, same in similarities),
-        unmatched=[_unmatched(*pair) for pair in pairs],
+        unmatched=[_unmatched(first, second) for first, second in pairs],
         chance=_chance(runs, definition, check),
     )
 

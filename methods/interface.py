@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 Reads = Literal["input", "output"]
@@ -91,10 +91,24 @@ class Tokens(Protocol):
         """Return columns start..stop of all rows as float32 (n, stop - start)."""
 
 
+#: Mark of a setting that was added after cells with the method existed: ``Field(..., json_schema_extra=ADDED)``. It is
+#: left out of a dumped configuration where it has its default, so that those cells keep their ids. The default must
+#: compute what the method computed before, and must never change.
+ADDED: dict[str, JsonValue] = {"added": True}
+
+
 class MethodConfig(BaseModel):
     """Base of every method's configuration: typed and immutable; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @model_serializer(mode="wrap")
+    def _without_defaults_of_added_settings(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        for name, field in type(self).model_fields.items():
+            if field.json_schema_extra == ADDED and getattr(self, name) == field.default:
+                values.pop(name, None)
+        return values
 
 
 class MethodSpec(NamedTuple):

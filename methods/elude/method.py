@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from methods import register
@@ -27,6 +27,7 @@ from methods.elude.reduction import UmapBackend, reduce_dimensions
 from methods.elude.resume import Part, UnitFiles, build_key
 from methods.elude.splitting import Scores, WinnerRule, split_by, unsplit
 from methods.errors import UserError
+from methods.interface import ADDED
 from methods.number_types import Real, Whole
 
 
@@ -54,7 +55,9 @@ class ELUDeConfig(MethodConfig):
         None, ge=1, le=10_000, description="dimensions of a UMAP embedding to cluster instead"
     )
     umap_backend: UmapBackend = Field(
-        "umap-learn", description="implementation of UMAP: umap-learn, on one thread of the CPU; cuml, on a GPU"
+        "umap-learn",
+        description="implementation of UMAP: umap-learn, on one thread of the CPU; cuml, on a GPU",
+        json_schema_extra=ADDED,
     )
     backend: Literal["exact", "hdbscan", "cuml"] = Field("exact", description="implementation of HDBSCAN")
 
@@ -70,14 +73,6 @@ class ELUDeConfig(MethodConfig):
                 "umap_backend out"
             )
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_default_umap_backend(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Cells from before there was a choice keep their ids.
-        values: dict[str, Any] = serialize(self)
-        if values.get("umap_backend") == "umap-learn":
-            del values["umap_backend"]
-        return values
 
 
 @register

@@ -23,7 +23,8 @@ import torch
 from _report import report
 
 import methods
-from harness.activations.token_set import TokenSet, TokenWriter
+from harness.activations.token_set import TokenSet
+from harness.activations.token_writer import TokenWriter
 from methods.elude.contributions import gather, summarise
 from methods.elude.instances import top_instances
 

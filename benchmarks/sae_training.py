@@ -32,7 +32,8 @@ from _report import report
 from torch import Tensor, nn
 
 import methods
-from harness.activations.token_set import TokenSet, TokenWriter
+from harness.activations.token_set import TokenSet
+from harness.activations.token_writer import TokenWriter
 from methods.base import Reads
 from methods.sae.library import build
 from methods.training.batches import Batches

@@ -33,7 +33,8 @@ from _report import report
 from torch import Tensor
 
 import methods
-from harness.activations.token_set import TokenSet, TokenWriter
+from harness.activations.token_set import TokenSet
+from harness.activations.token_writer import TokenWriter
 from methods.training.batches import Batches
 from methods.training.normaliser import Normaliser
 
@@ -62,7 +63,7 @@ class BlockByBlock(Batches):
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, ...]]:
         for block in self._blocks(number, skip):
-            rows = torch.arange(block.start, block.start + len(block.order)).numpy()
+            rows = block.rows.numpy()
             parts = [
                 normalise(self.tokens.gather(field, rows).to(self.device, torch.float32))
                 for field, normalise in zip(self.fields, self.normalisers, strict=True)

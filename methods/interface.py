@@ -59,7 +59,11 @@ class Tokens(Protocol):
     tokens are read once for that, unless they have an attribute ``finite`` that is true.
 
     Tokens may have a method ``stored(field, start, stop)`` that returns the rows start..stop in the type in which they
-    are stored. Training then keeps them in that type, on the device if they fit.
+    are stored. Training then keeps them in that type, on the device if they fit. ``stored_at(field, rows)`` does the
+    same for ascending rows.
+
+    Tokens of which not all fit into memory may have an attribute ``random_parts``: arrays of ascending rows, each a
+    random subset of all rows that is quickly read as a whole, and each row in one of them.
     """
 
     @property

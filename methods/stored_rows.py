@@ -20,3 +20,20 @@ def stored_rows(tokens: Tokens, field: Reads, start: int, stop: int) -> Tensor:
     stored = getattr(tokens, "stored", None)
     rows: Tensor = tokens.gather(field, np.arange(start, stop)) if stored is None else stored(field, start, stop)
     return rows if rows.dtype in KEPT_TYPES else rows.float()
+
+
+def stored_rows_at(tokens: Tokens, field: Reads, rows: np.ndarray) -> Tensor:
+    """Return the given rows (len(rows), width) of a field, by ``tokens.stored_at`` or ``tokens.stored`` if possible.
+
+    ``rows`` ascend.
+    """
+    stored_at = getattr(tokens, "stored_at", None)
+    if stored_at is not None:
+        found: Tensor = stored_at(field, rows)
+        return found if found.dtype in KEPT_TYPES else found.float()
+    if len(rows) and int(rows[-1]) - int(rows[0]) == len(rows) - 1:
+        return stored_rows(tokens, field, int(rows[0]), int(rows[-1]) + 1)
+    # Of random rows only `gather` is left, in float32; the type of a block must not depend on its rows.
+    gathered = tokens.gather(field, rows)
+    dtype = stored_rows(tokens, field, 0, min(1, tokens.n)).dtype
+    return gathered.to(dtype)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.activations.forward import Passed, Passes
 from harness.activations.heads.base import Head, predictions
-from harness.activations.token_set import TokenWriter
+from harness.activations.token_writer import TokenWriter
 from harness.datasets.loading import BrokenReport
 from methods.base import Progress
 from methods.tracing import traced

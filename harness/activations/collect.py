@@ -16,7 +16,7 @@ from harness.activations.probing_features import FeatureWriter
 from harness.activations.probing_pass import TokenOutput, run_pass
 from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Site
-from harness.activations.token_set import FORMAT, TokenSet, check_disk
+from harness.activations.token_set import TokenSet, check_disk
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport
@@ -35,7 +35,8 @@ class SitePlans(NamedTuple):
 def fingerprint(backbone: Backbone, site: Site, images: ImageSet, plan: ProbingPlan) -> str:
     """Return the identity of the token set that :func:`collect` makes from these arguments."""
     source = {**backbone.identity(), **site.identity(), "images": images.fingerprint}
-    return digest({"format": FORMAT, **source, "plan": plan._asdict()}, length=24)
+    # Not the version of the files: the rows of a set are the same in each.
+    return digest({"format": 1, **source, "plan": plan._asdict()}, length=24)
 
 
 def collect(
@@ -88,7 +89,8 @@ def collect(
         features = False
         try:
             for output in outputs:
-                output.open({"backbone": backbone.name, "images": images.name, "n_images": len(images)})
+                description = {"backbone": backbone.name, "images": images.name, "n_images": len(images)}
+                output.open(description, _tokens(backbone, images, output))
             run_pass(
                 backbone,
                 images,

@@ -18,7 +18,8 @@ from harness.activations.center_crops import CropFolder, center_batches
 from harness.activations.probing_features import FeatureWriter
 from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Captured, Site
-from harness.activations.token_set import TokenSet, TokenWriter, sample
+from harness.activations.token_set import TokenSet, sample
+from harness.activations.token_writer import TokenWriter
 from harness.backbones.base import Backbone, Preprocessing
 from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport, ImageBatch, batches, crop_generator
@@ -48,10 +49,10 @@ class TokenOutput:
         self.required = required
         self._writer: TokenWriter | None = None
 
-    def open(self, description: dict[str, Any]) -> None:
-        """Create the files; ``description`` is stored with the token set."""
+    def open(self, description: dict[str, Any], expected: int) -> None:
+        """Create the files of about ``expected`` rows; ``description`` is stored with the token set."""
         description = {**description, "site": self.site.path, **self.plan._asdict()}
-        self._writer = TokenWriter(self.target, dtype=self.plan.dtype, description=description)
+        self._writer = TokenWriter(self.target, dtype=self.plan.dtype, description=description, expected=expected)
 
     def add(self, images: ImageSet, batch: Tensor, captured: Captured, samples: Samples, *, is_first: bool) -> None:
         """Append the sampled tokens of a batch.

@@ -1,34 +1,56 @@
-"""Activation instances on disk: each sampled token's q and a, with its image and position, as memory-mapped shards.
+"""Activation instances on disk: each sampled token's q and a, with its image and position, as memory-mapped parts.
 
 A token set is a folder ``<cache>/tokens/<fingerprint>`` with ``input-00000.npy`` (rows, d_in), ``output-00000.npy``
 (rows, d_out), ... and ``index.npz``; ``meta.json`` describes it. It is written under a temporary name and renamed once
-it is complete, so a folder with the final name is always complete.
+it is complete, so a folder with the final name is always complete (:mod:`harness.activations.token_writer`).
+
+Rows are numbered in the order in which they were captured: image by image. A set of several parts is *scattered*: the
+part of each row was drawn at random, so that training reads random subsets of a set that does not fit into memory, a
+file at a time. Within a part the rows ascend, so consecutive rows are a range of each file.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.atomic import create_partial, replace_atomically
 from harness.errors import UserError
 from methods.base import Reads
-from methods.tracing import traced
 from results.byte_sizes import size_text
 
-#: Rows per shard: 2**16 rows of 3072 float16 are 400 MB.
-SHARD_ROWS = 1 << 16
+#: Rows per part: 2**16 rows of 3072 float16 are 400 MB.
+PART_ROWS = 1 << 16
 
-FORMAT = 1
+#: Version of the files. In version 1 the parts of a set were consecutive rows.
+FORMAT = 2
+
+
+class _Rows(NamedTuple):
+    """Place of each row in the files."""
+
+    part: np.ndarray
+    """(n,) part of each row"""
+    inside: np.ndarray
+    """(n,) index of each row in its part"""
+    members: tuple[np.ndarray, ...]
+    """per part: its rows, ascending"""
+
+
+def _places(part: np.ndarray, n_parts: int) -> _Rows:
+    """Return where rows are whose parts are given: (n,) integers below ``n_parts``."""
+    order = np.argsort(part, kind="stable")
+    sizes = np.bincount(part, minlength=n_parts)
+    inside = np.empty(len(part), dtype=np.int64)
+    inside[order] = np.arange(len(part)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return _Rows(part, inside, tuple(np.split(order, np.cumsum(sizes)[:-1])))
 
 
 class TokenSet:
@@ -40,7 +62,11 @@ class TokenSet:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
-        self._starts = np.concatenate([[0], np.cumsum(self.meta["shards"])]).astype(np.int64)
+        version_1 = "parts" not in self.meta
+        self._sizes: list[int] = list(self.meta["shards" if version_1 else "parts"])
+        self._is_scattered = not version_1 and self.meta["scattered"] is True
+        if not all(type(size) is int and size > 0 for size in self._sizes):
+            raise ValueError("the sizes of the parts are no positive whole numbers")
 
     @cached_property
     def image(self) -> np.ndarray:
@@ -61,15 +87,17 @@ class TokenSet:
     def check(self) -> None:
         """Raise one of ``cached.DAMAGE`` if a file is missing or its shape differs from that in ``meta.json``."""
         for field in self.meta["widths"]:
-            for number, rows in enumerate(self.meta["shards"]):
-                if self._shard(field, number).shape != (rows, self.width(field)):
-                    raise ValueError("a shard has the wrong shape")
+            for number, rows in enumerate(self._sizes):
+                if self._part(field, number).shape != (rows, self.width(field)):
+                    raise ValueError("a part has the wrong shape")
         if self._index("image").shape != (self.n,) or self._index("position").shape != (self.n,):
             raise ValueError("the index has the wrong length")
+        if [len(members) for members in self._rows.members] != self._sizes:
+            raise ValueError("the index has other parts than the files")
 
     @property
     def n(self) -> int:
-        return int(self._starts[-1])
+        return sum(self._sizes)
 
     @property
     def dtype(self) -> str:
@@ -88,159 +116,75 @@ class TokenSet:
             )
         return int(self.meta["widths"][field])
 
-    def _shard(self, field: Reads, number: int) -> np.ndarray:
+    @cached_property
+    def _rows(self) -> _Rows:
+        n_parts = len(self._sizes)
+        if not self._is_scattered:
+            return _places(np.repeat(np.arange(n_parts), self._sizes), n_parts)
+        part = self._index("part")
+        if part.shape != (self.n,) or part.dtype != np.uint32 or int(part.max()) >= n_parts:
+            raise ValueError("the index has other parts than the files")
+        return _places(part.astype(np.int64), n_parts)
+
+    @property
+    def random_parts(self) -> Sequence[np.ndarray] | None:
+        """Rows (m,) of each part, ascending, if each is a random subset of all rows; else None."""
+        return self._rows.members if self._is_scattered else None
+
+    def _part(self, field: Reads, number: int) -> np.ndarray:
         # Opened for each read: a memory map that stays open would keep every page it touched in this process.
         result: np.ndarray = np.load(self.folder / f"{field}-{number:05d}.npy", mmap_mode="r", allow_pickle=False)
         return result
 
     def batches(self, field: Reads, size: int) -> Iterator[Tensor]:
         for start in range(0, self.n, size):
-            yield self.gather(field, np.arange(start, min(start + size, self.n)))
+            yield self._read(field, slice(start, min(start + size, self.n)), np.float32)
 
     def gather(self, field: Reads, rows: np.ndarray) -> Tensor:
-        rows = np.asarray(rows, dtype=np.int64)
-        if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < self.n:
-            raise UserError(f"rows {int(rows.min())} to {int(rows.max())}: there are the rows 0 to {self.n - 1}.")
-        gathered = np.empty((len(rows), self.width(field)), dtype=np.float32)
-        shards = np.searchsorted(self._starts, rows, side="right") - 1
-        for number in np.unique(shards):
-            chosen = np.flatnonzero(shards == number)
-            gathered[chosen] = self._shard(field, int(number))[rows[chosen] - self._starts[number]]
-        return torch.from_numpy(gathered)
+        return self._read(field, self._checked(rows), np.float32)
 
     def stored(self, field: Reads, start: int, stop: int) -> Tensor:
         """Return the rows start..stop (stop - start, width) in their type on disk, without a conversion."""
-        rows = np.empty((stop - start, self.width(field)), dtype=np.float16 if self.dtype == "float16" else np.float32)
-        first, last = np.searchsorted(self._starts, [start, stop - 1], side="right") - 1
-        for number in range(first, last + 1):
-            offset = int(self._starts[number])
-            part = self._shard(field, number)[max(0, start - offset) : stop - offset]
-            at = max(start, offset) - start
-            rows[at : at + len(part)] = part
-        return torch.from_numpy(rows)
+        return self._read(field, slice(start, stop), self._stored_type)
+
+    def stored_at(self, field: Reads, rows: np.ndarray) -> Tensor:
+        """Return the given rows (len(rows), width) in their type on disk; whole parts are read as they lie there."""
+        return self._read(field, self._checked(rows), self._stored_type)
 
     def columns(self, field: Reads, start: int, stop: int) -> Tensor:
         gathered = np.empty((self.n, stop - start), dtype=np.float32)
-        for number in range(len(self._starts) - 1):
-            gathered[self._starts[number] : self._starts[number + 1]] = self._shard(field, number)[:, start:stop]
+        for number, rows in enumerate(self._rows.members):
+            gathered[_as_slice(rows)] = self._part(field, number)[:, start:stop]
         return torch.from_numpy(gathered)
 
+    @property
+    def _stored_type(self) -> type[np.float16] | type[np.float32]:
+        return np.float16 if self.dtype == "float16" else np.float32
 
-class ShardFile:
-    """NumPy file (n, width) that grows row by row, so that its rows need no memory; the file is that of ``np.save``."""
+    def _checked(self, rows: np.ndarray) -> np.ndarray:
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < self.n:
+            raise UserError(f"rows {int(rows.min())} to {int(rows.max())}: there are the rows 0 to {self.n - 1}.")
+        return rows
 
-    def __init__(self, file: Path, width: int, dtype: np.dtype[Any]) -> None:
-        self.n = 0
-        self._header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
-        self._width = width
-        self._file = open(file, "wb")  # noqa: SIM115 - closed by `close`
-        self._write_header()
-
-    def add(self, rows: np.ndarray) -> None:
-        """Append rows (m, width) of the dtype of the file."""
-        self._file.write(np.ascontiguousarray(rows).data)
-        self.n += len(rows)
-
-    def close(self) -> None:
-        """Write the number of rows. NumPy leaves room for it in the header of any array."""
-        with self._file:
-            self._file.seek(0)
-            self._write_header()
-
-    def abandon(self) -> None:
-        """Close the file as it is, on a full disk too."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-    def _write_header(self) -> None:
-        header = {**self._header, "shape": (self.n, self._width)}
-        np.lib.format.write_array_header_1_0(self._file, header)
+    def _read(self, field: Reads, rows: np.ndarray | slice, dtype: type[np.float16] | type[np.float32]) -> Tensor:
+        """Return rows (m, width) of a field in the given type."""
+        part, inside = self._rows.part[rows], self._rows.inside[rows]
+        result = np.empty((len(part), self.width(field)), dtype=dtype)
+        order = np.argsort(part, kind="stable")
+        numbers, starts = np.unique(part[order], return_index=True)
+        stops = np.append(starts, len(order))[1:]
+        for number, start, stop in zip(numbers.tolist(), starts, stops, strict=True):
+            at = order[start:stop]
+            result[_as_slice(at)] = self._part(field, number)[_as_slice(inside[at])]
+        return torch.from_numpy(result)
 
 
-class TokenWriter:
-    """Writer of one token set, shard by shard. Nothing exists under the final name before :meth:`finish`."""
-
-    def __init__(self, target: Path, *, dtype: str = "float32", description: dict[str, Any] | None = None) -> None:
-        self.target = target
-        self.folder = create_partial(target, folder=True)
-        self.dtype = np.dtype(dtype)
-        self.meta: dict[str, Any] = {
-            "format": FORMAT,
-            "fingerprint": target.name,
-            "dtype": dtype,
-            "description": description or {},
-            "shards": [],
-            "widths": {},
-        }
-        self._shards: dict[str, ShardFile] = {}
-        self._index: dict[str, list[np.ndarray]] = {"image": [], "position": [], "label": []}
-
-    @traced("copies to the host and writing of tokens")
-    def add(self, image: np.ndarray, position: np.ndarray, label: np.ndarray, **fields: Tensor) -> None:
-        """Append rows: (m,) index arrays and one (m, width) tensor per field ("input", "output")."""
-        for name, values in (("image", image), ("position", position), ("label", label)):
-            self._index[name].append(np.asarray(values))
-        arrays: dict[str, np.ndarray] = {}
-        for field, tensor in fields.items():
-            with np.errstate(over="ignore"):  # values that overflow are refused just below
-                rows = tensor.detach().cpu().numpy().astype(self.dtype)
-            if not np.isfinite(rows).all():
-                raise UserError(
-                    f"Activations of the layer's {field} do not fit in {self.dtype} (or are not finite): set "
-                    'probing.dtype = "float32".'
-                )
-            arrays[field] = rows
-            self.meta["widths"][field] = rows.shape[1]
-        written = 0
-        while written < len(image):
-            if not self._shards:
-                number = len(self.meta["shards"])
-                for field, rows in arrays.items():
-                    file = self.folder / f"{field}-{number:05d}.npy"
-                    self._shards[field] = ShardFile(file, rows.shape[1], self.dtype)
-            room = SHARD_ROWS - next(iter(self._shards.values())).n
-            for field, rows in arrays.items():
-                self._shards[field].add(rows[written : written + room])
-            written += min(room, len(image) - written)
-            if next(iter(self._shards.values())).n == SHARD_ROWS:
-                self._close_shards()
-
-    def _close_shards(self) -> None:
-        if self._shards:
-            self.meta["shards"].append(next(iter(self._shards.values())).n)
-        while self._shards:
-            self._shards.popitem()[1].close()
-
-    @traced("copies to the host and writing of tokens")
-    def finish(self, skipped: dict[str, str] | None = None) -> TokenSet:
-        """Write the buffered rows, make the folder durable and rename it to its final name.
-
-        Args:
-            skipped: images that could not be read, name to reason; stored with the set, see :func:`read_cached`.
-
-        Raises:
-            UserError: if no token was added.
-        """
-        self._close_shards()
-        if not self.meta["shards"]:
-            self.discard()
-            raise UserError("No token was captured: the image set is empty or none of its images could be read.")
-        np.savez(
-            self.folder / "index.npz",
-            image=np.concatenate(self._index["image"]).astype(np.int64),
-            position=np.concatenate(self._index["position"]).astype(np.int32),
-            label=np.concatenate(self._index["label"]).astype(np.int64),
-        )
-        self.meta["skipped"] = skipped or {}
-        (self.folder / "meta.json").write_text(json.dumps(self.meta, sort_keys=True))
-        replace_atomically(self.folder, self.target)
-        return TokenSet(self.target)
-
-    def discard(self) -> None:
-        """Remove the files written so far."""
-        while self._shards:
-            self._shards.popitem()[1].abandon()
-        shutil.rmtree(self.folder, ignore_errors=True)
+def _as_slice(index: np.ndarray) -> np.ndarray | slice:
+    """Return consecutive ascending indices as a slice, which is read and written without an index per row."""
+    if len(index) and int(index[-1]) - int(index[0]) == len(index) - 1 and bool((np.diff(index) == 1).all()):
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return index
 
 
 def sample(n_tokens: int, per_image: int | None, generator: torch.Generator) -> Tensor:

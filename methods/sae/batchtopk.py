@@ -19,9 +19,6 @@ from methods.training.batches import Batches
 from methods.training.entries import DENSE_FROM, SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
 
-#: Number of tokens over whose batches the threshold is averaged at the end of training.
-SETTLING_TOKENS = 16384
-
 
 class BatchTopKConfig(FixedL0Config):
     """Settings of the BatchTopK SAE."""
@@ -90,8 +87,8 @@ class BatchTopKAutoencoder(LinearAutoencoder):
     def settle(self, batches: Batches) -> None:
         """Replace the running mean, which lags behind the weights, by the mean threshold of the final weights.
 
-        Each batch is weighted by its number of tokens, since a last batch of a single token has a very different
-        threshold.
+        The mean is that of all tokens: each batch is weighted by their number, since a last batch of a single token has
+        a very different threshold.
         """
         observed: list[Tensor] = []
         sizes: list[int] = []
@@ -100,8 +97,6 @@ class BatchTopKAutoencoder(LinearAutoencoder):
             self.codes(batch[0])
             observed.append(self.running_threshold.clone())
             sizes.append(len(batch[0]))
-            if sum(sizes) >= SETTLING_TOKENS:
-                break
         self.momentum = momentum
         thresholds = torch.stack(observed)
         shares = thresholds.new_tensor(sizes) * (len(sizes) / sum(sizes))
@@ -122,7 +117,8 @@ class BatchTopKSAE(LinearSAE[BatchTopKAutoencoder]):
         reads="output",
         reference="Bussmann et al. 2024, BatchTopK sparse autoencoders; overcomplete",
         # Version 2: the threshold of evaluation is the mean over tokens, not over batches of unequal size.
-        version=2,
+        # Version 3: it is the mean over all tokens, not over the first 16,384.
+        version=3,
     )
     Config = BatchTopKConfig
     module: ClassVar[type[BatchTopKAutoencoder]] = BatchTopKAutoencoder

@@ -82,8 +82,8 @@ class MatryoshkaSAE(BatchTopKSAE):
         family="sae",
         reads="output",
         reference="Bussmann et al. 2025, Learning multi-level features with Matryoshka sparse autoencoders",
-        # Version 2: the threshold of evaluation is the mean over tokens, not over batches of unequal size.
-        version=2,
+        # Versions as those of BatchTopKSAE.
+        version=3,
     )
     Config = MatryoshkaConfig
     module = MatryoshkaAutoencoder

@@ -8,19 +8,19 @@ from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from methods.base import Device, Reads, Tokens
 from methods.errors import first_line
 from methods.memory import free_memory, is_out_of_memory
-from methods.stored_rows import COPIED_ENTRIES, stored_rows
+from methods.stored_rows import COPIED_ENTRIES, stored_rows, stored_rows_at
 from methods.tracing import traced
 from methods.training.normaliser import Normaliser
 from methods.training.read_ahead import ahead
 
-#: Size in float32 of the blocks of consecutive rows within which the tokens are shuffled. The order of all batches
-#: depends on it.
+#: Size in float32 of the blocks within which the tokens are shuffled. The order of all batches depends on it.
 BLOCK_BYTES = 4 << 30
 
 #: Share of the memory left by the training that tokens may take.
@@ -36,12 +36,34 @@ def generator_of(*parts: object) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-class _Block(NamedTuple):
-    """Consecutive rows, in the order in which they are used."""
+def blocks_of(tokens: Tokens, block_rows: int) -> list[np.ndarray]:
+    """Return the rows of each block, ascending: all rows if there are at most ``block_rows``, else random subsets.
 
-    start: int
+    Tokens lie in the order of their images, and images often in the order of their classes, so a block of consecutive
+    rows would be a biased sample. Blocks are made of the tokens' ``random_parts`` if they have any that are not larger
+    than a block, since these are read fastest.
+    """
+    if tokens.n <= block_rows:
+        return [np.arange(tokens.n)]
+    parts: Sequence[np.ndarray] | None = getattr(tokens, "random_parts", None)
+    if parts is None or max(map(len, parts)) > block_rows:
+        order = torch.randperm(tokens.n, generator=generator_of("blocks")).numpy()
+        return [np.sort(order[start : start + block_rows]) for start in range(0, tokens.n, block_rows)]
+    blocks: list[list[np.ndarray]] = []
+    for part in parts:
+        if not blocks or sum(map(len, blocks[-1])) + len(part) > block_rows:
+            blocks.append([])
+        blocks[-1].append(part)
+    return [np.sort(np.concatenate(block)) for block in blocks]
+
+
+class _Block(NamedTuple):
+    """Rows in the order in which they are used."""
+
+    rows: Tensor
+    """(m,) int64, ascending"""
     order: Tensor
-    """(rows,) int64 permutation, counted from ``start``"""
+    """(m,) int64 permutation of the positions in ``rows``"""
     first: int
     """first of its batches that is used"""
 
@@ -49,8 +71,9 @@ class _Block(NamedTuple):
 class Batches:
     """Batches of one or two fields ("input", "output"), normalised, in an order determined by seed and epoch.
 
-    Rows are shuffled within blocks of consecutive rows, which are taken in random order; a token set of at most
-    ``block_bytes`` in float32 is one block. Where the tokens are stored meanwhile does not change a bit of a batch:
+    Rows are shuffled within blocks, random subsets of the rows (:func:`blocks_of`) that are taken in random order; a
+    token set of at most ``block_bytes`` in float32 is one block. Where the tokens are stored meanwhile does not change
+    a bit of a batch:
 
     - on the device, in the type in which they are stored (:meth:`methods.base.Tokens.stored`), if they fit into the
       memory that is free when the first batch is needed, less ``reserve``;
@@ -93,8 +116,7 @@ class Batches:
     @property
     def per_epoch(self) -> int:
         """Number of batches per epoch."""
-        blocks = range(0, self.n, self.block_rows)
-        return sum(math.ceil(min(self.block_rows, self.n - start) / self.batch_size) for start in blocks)
+        return sum(math.ceil(len(rows) / self.batch_size) for rows in self._rows)
 
     @property
     def are_resident(self) -> bool:
@@ -129,17 +151,21 @@ class Batches:
 
     # ---- the order
 
+    @cached_property
+    def _rows(self) -> list[Tensor]:
+        """Rows of each block."""
+        return [torch.from_numpy(rows) for rows in blocks_of(self.tokens, self.block_rows)]
+
     def _blocks(self, number: int, skip: int) -> Generator[_Block, None, None]:
         """Yield the blocks of an epoch in their order, without those of which no batch is used."""
         generator = generator_of("batches", self.seed, number)
-        starts = list(range(0, self.n, self.block_rows))
         seen = 0
-        for index in torch.randperm(len(starts), generator=generator).tolist():
-            rows = min(self.block_rows, self.n - starts[index])
-            order = torch.randperm(rows, generator=generator)
-            n_batches = math.ceil(rows / self.batch_size)
+        for index in torch.randperm(len(self._rows), generator=generator).tolist():
+            rows = self._rows[index]
+            order = torch.randperm(len(rows), generator=generator)
+            n_batches = math.ceil(len(rows) / self.batch_size)
             if seen + n_batches > skip:
-                yield _Block(starts[index], order, max(0, skip - seen))
+                yield _Block(rows, order, max(0, skip - seen))
             seen += n_batches
 
     def _split(self, block: _Block, order: Tensor) -> Iterator[Tensor]:
@@ -201,7 +227,7 @@ class Batches:
         assert self._on_device is not None
         parts = dict(zip(self.fields, self._on_device, strict=True))
         for block in ahead(self._blocks(number, skip), 1):
-            for chosen in self._split(block, (block.order + block.start).to(self.device)):
+            for chosen in self._split(block, block.rows[block.order].to(self.device)):
                 yield tuple(
                     rows if rows.dtype == torch.float32 else self._normalise[field](rows)
                     for field, rows in ((field, part.index_select(0, chosen)) for field, part in parts.items())
@@ -228,8 +254,7 @@ class Batches:
             if self._on_host is not None:
                 yield block, self._on_host
                 continue
-            stop = block.start + len(block.order)
-            rows = [self._stored(field, block.start, stop) for field in self.fields]
+            rows = [stored_rows_at(self.tokens, field, block.rows.numpy()) for field in self.fields]
             if len(block.order) == self.n:
                 self._on_host = rows
             yield block, rows

@@ -1,9 +1,11 @@
-"""Token sets: sampling, shards, reuse, and what interruptions and damage do."""
+"""Token sets: sampling, parts, reuse, and what interruptions and damage do."""
 
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,14 @@ import torch
 
 from harness import backbones, datasets
 from harness.activations import collect as probing
-from harness.activations import token_set as tokens
+from harness.activations import token_set, token_writer
+from harness.activations.cached import DAMAGE
 from harness.activations.collect import collect
 from harness.activations.linear_site import LinearLayerSite
 from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Site
+from harness.activations.token_set import TokenSet, check_disk, sample
+from harness.activations.token_writer import PartFile, TokenWriter
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
 
@@ -75,7 +80,7 @@ def test_batch_size_does_not_matter(vit, site, images, tmp_path: Path) -> None:
 def test_all_tokens_are_sampled_equally_often() -> None:
     counts = torch.zeros(10)
     for seed in range(4000):
-        counts[tokens.sample(10, 3, torch.Generator().manual_seed(seed))] += 1
+        counts[sample(10, 3, torch.Generator().manual_seed(seed))] += 1
     assert float((counts / 4000 - 0.3).abs().max()) < 0.03
 
 
@@ -84,16 +89,16 @@ def test_all_tokens_are_kept_in_order_without_a_draw(per_image: int | None) -> N
     """An image that is kept whole does not change the draws of the images after it."""
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
-    assert tokens.sample(5, per_image, generator).tolist() == [0, 1, 2, 3, 4]
+    assert sample(5, per_image, generator).tolist() == [0, 1, 2, 3, 4]
     assert torch.equal(generator.get_state(), before)
 
 
 def test_room_is_checked_in_a_cache_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
     cache = tmp_path / "a" / "b" / "cache"
-    tokens.check_disk(cache, 10, [3, 2], "float32")
+    check_disk(cache, 10, [3, 2], "float32")
     assert cache.is_dir()
     with pytest.raises(UserError, match=r"20\.0 TiB as float16"):
-        tokens.check_disk(cache, 2**41, [3, 2], "float16")
+        check_disk(cache, 2**41, [3, 2], "float16")
 
 
 def test_a_finished_set_is_reused_and_a_damaged_one_made_again(vit, site, images, tmp_path: Path) -> None:
@@ -116,29 +121,106 @@ def test_an_interrupted_set_leaves_nothing_behind(vit, site, images, tmp_path: P
     assert list((tmp_path / "tokens").iterdir()) == []
 
 
-def test_shards_hold_the_same_rows_as_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "SHARD_ROWS", 10)
-    writer = tokens.TokenWriter(tmp_path / "x")
-    rows = torch.arange(37.0)[:, None] * torch.ones(1, 3)
-    for start in range(0, 37, 9):
-        part = rows[start : start + 9]
+def numbered(target: Path, n: int, *, at_once: int = 9, expected: int | None = None) -> TokenSet:
+    """Write rows that are their numbers, some at once."""
+    writer = TokenWriter(target, expected=expected)
+    rows = torch.arange(float(n))[:, None] * torch.ones(1, 3)
+    for start in range(0, n, at_once):
+        part = rows[start : start + at_once]
         index = np.arange(start, start + len(part))
         writer.add(index, index, index % 2, input=part, output=part[:, :2])
-    found = writer.finish()
-    assert found.meta["shards"] == [10, 10, 10, 7]
-    mixed = np.array([36, 0, 10, 9, 19, 36])
-    assert found.gather("input", mixed)[:, 0].tolist() == mixed.tolist()
-    assert torch.cat(list(found.batches("output", 8)))[:, 1].tolist() == list(range(37))
-    assert found.columns("input", 1, 3).shape == (37, 2)
-    assert found.columns("input", 1, 3)[:, 0].tolist() == list(range(37))
-    assert found.image.tolist() == list(range(37))
+    return writer.finish()
+
+
+def require_numbered(tokens: TokenSet, n: int) -> None:
+    """Check that the rows of a set are their numbers, however they are read."""
+    tokens.check()
+    every, mixed = list(range(n)), np.array([36, 0, 10, 9, 19, 36])
+    assert tokens.gather("input", mixed)[:, 0].tolist() == mixed.tolist()
+    assert tokens.gather("output", np.arange(0)).shape == (0, 2)
+    assert torch.cat(list(tokens.batches("output", 8)))[:, 1].tolist() == every
+    assert tokens.columns("input", 1, 3).shape == (n, 2)
+    assert tokens.columns("input", 1, 3)[:, 0].tolist() == every
+    for start, stop in ((0, n), (0, 1), (n - 1, n), (3, 31), (9, 21), (5, 5)):
+        assert tokens.stored("input", start, stop)[:, 0].tolist() == every[start:stop]
+    assert tokens.stored_at("output", np.arange(2, n, 3))[:, 0].tolist() == every[2::3]
+    assert tokens.image.tolist() == tokens.position.tolist() == every
+
+
+def test_parts_hold_the_same_rows_as_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_set, "PART_ROWS", 10)
+    consecutive = numbered(tmp_path / "consecutive", 37)
+    assert consecutive.meta["parts"] == [10, 10, 10, 7] and consecutive.random_parts is None
+    require_numbered(consecutive, 37)
+    scattered = numbered(tmp_path / "scattered", 37, expected=37)
+    assert sum(scattered.meta["parts"]) == 37 and len(scattered.meta["parts"]) == 4
+    require_numbered(scattered, 37)
+    assert scattered.random_parts is not None
+    assert sorted(np.concatenate(scattered.random_parts).tolist()) == list(range(37))
+
+
+def test_the_parts_of_rows_do_not_depend_on_how_they_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_set, "PART_ROWS", 50)
+    whole = numbered(tmp_path / "a", 200, at_once=200, expected=200)
+    for at_once, buffer in ((7, 1 << 20), (7, 1), (40, 1000)):
+        monkeypatch.setattr(token_writer, "BUFFER_BYTES", buffer)
+        target = tmp_path / f"{at_once}-{buffer}"
+        numbered(target, 200, at_once=at_once, expected=200)
+        for file in whole.folder.glob("*.npy"):
+            assert (target / file.name).read_bytes() == file.read_bytes()
+    # A part has its share of every stretch of rows: 5000 rows in ten parts, of which a tenth lie in the first 500.
+    monkeypatch.setattr(token_set, "PART_ROWS", 500)
+    parts = numbered(tmp_path / "large", 5000, at_once=64, expected=5000).random_parts
+    assert parts is not None and len(parts) == 10
+    assert all(430 < len(part) < 570 and 20 < int((part < 500).sum()) < 85 for part in parts)
+
+
+def test_a_set_may_have_fewer_or_more_rows_than_expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images that cannot be read lack their rows; with few rows left, some parts are empty and are left out."""
+    monkeypatch.setattr(token_set, "PART_ROWS", 10)
+    for expected in (0, 5, 90, 5000):
+        tokens = numbered(tmp_path / str(expected), 40, expected=expected)
+        require_numbered(tokens, 40)
+        assert len(tokens.meta["parts"]) == len(list(tokens.folder.glob("input-*.npy"))) <= 40
+
+
+def test_sets_of_the_first_format_are_read(tmp_path: Path) -> None:
+    """Shards of consecutive rows, and an index that does not say which row lies where."""
+    rows = np.arange(37.0, dtype=np.float32)[:, None] * np.ones((1, 3), np.float32)
+    for number, start in enumerate(range(0, 37, 10)):
+        np.save(tmp_path / f"input-{number:05d}.npy", rows[start : start + 10])
+        np.save(tmp_path / f"output-{number:05d}.npy", rows[start : start + 10, :2])
+    index = np.arange(37)
+    np.savez(tmp_path / "index.npz", image=index, position=index.astype(np.int32), label=index % 2)
+    meta = {
+        "format": 1, "fingerprint": "x", "dtype": "float32", "description": {}, "shards": [10, 10, 10, 7],
+        "widths": {"input": 3, "output": 2}, "skipped": {},
+    }  # fmt: skip
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    tokens = TokenSet(tmp_path)
+    require_numbered(tokens, 37)
+    assert tokens.random_parts is None
+
+
+@pytest.mark.parametrize("part", [[0] * 20, [0] * 19 + [7], [0, 1] * 9, [0.0, 1.0] * 10])
+def test_an_index_that_contradicts_the_files_is_damage(tmp_path: Path, part: list[Any]) -> None:
+    tokens = numbered(tmp_path / "set", 20, expected=20)
+    with np.load(tokens.folder / "index.npz") as index:
+        arrays = dict(index)
+    kept = arrays["part"].copy()
+    for wrong in (np.array(part), np.array(part, dtype=np.uint32)):
+        np.savez(tokens.folder / "index.npz", **{**arrays, "part": wrong})
+        if np.array_equal(wrong, kept) and wrong.dtype == kept.dtype:
+            continue
+        with pytest.raises(DAMAGE):
+            TokenSet(tokens.folder).check()
 
 
 @pytest.mark.parametrize("n", [1, 9, 23])
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_a_file_that_grows_is_that_of_numpy(tmp_path: Path, n: int, dtype: str) -> None:
     rows = np.random.default_rng(0).normal(size=(n, 7)).astype(dtype)
-    file = tokens.ShardFile(tmp_path / "grown.npy", 7, np.dtype(dtype))
+    file = PartFile(tmp_path / "grown.npy", 7, np.dtype(dtype))
     for start in range(0, n, 4):
         file.add(rows[start : start + 4])
     file.close()
@@ -147,11 +229,11 @@ def test_a_file_that_grows_is_that_of_numpy(tmp_path: Path, n: int, dtype: str) 
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: tokens.ShardFile, rows: np.ndarray) -> None:
+    def full(self: PartFile, rows: np.ndarray) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tokens.ShardFile, "add", full)
-    writer = tokens.TokenWriter(tmp_path / "x")
+    monkeypatch.setattr(PartFile, "add", full)
+    writer = TokenWriter(tmp_path / "x")
     with pytest.raises(OSError, match="No space"):
         writer.add(np.arange(2), np.arange(2), np.arange(2), output=torch.zeros(2, 3))
     writer.discard()
@@ -160,12 +242,12 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
 def test_float16_halves_the_disk_and_refuses_what_does_not_fit(tmp_path: Path) -> None:
     index = np.arange(2)
-    writer = tokens.TokenWriter(tmp_path / "half", dtype="float16")
+    writer = TokenWriter(tmp_path / "half", dtype="float16")
     writer.add(index, index, index, output=torch.tensor([[1.0], [2.0]]))
     found = writer.finish()
     assert np.load(found.folder / "output-00000.npy").dtype == np.float16
     assert found.gather("output", index).dtype == torch.float32
-    writer = tokens.TokenWriter(tmp_path / "overflow", dtype="float16")
+    writer = TokenWriter(tmp_path / "overflow", dtype="float16")
     with pytest.raises(UserError, match='dtype = "float32"'):
         writer.add(index, index, index, output=torch.tensor([[1.0], [1e6]]))
 

@@ -16,27 +16,29 @@ from torch import Tensor
 
 import methods
 from harness.activations import token_set
-from harness.activations.token_set import TokenSet, TokenWriter
+from harness.activations.token_set import TokenSet
+from harness.activations.token_writer import TokenWriter
 from methods.base import Reads
 from methods.errors import UserError
 from methods.training import batches as module
-from methods.training.batches import Batches, generator_of
+from methods.training.batches import Batches, blocks_of, generator_of
 from methods.training.normaliser import Normaliser
 
 BOTH: tuple[Reads, ...] = ("input", "output")
 CONFIG = {"expansion_factor": 4, "epochs": 3, "batch_size": 32, "k": 3}
 
 
-@pytest.fixture(params=["float32", "float16"])
+@pytest.fixture(params=["float32", "float16", "scattered float16"])
 def tokens(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TokenSet:
-    """240 tokens in three shards of 100, 100 and 40 rows."""
-    monkeypatch.setattr(token_set, "SHARD_ROWS", 100)
-    return written(tmp_path, request.param)
+    """240 tokens in three parts: of 100, 100 and 40 consecutive rows, or of about 80 random ones."""
+    monkeypatch.setattr(token_set, "PART_ROWS", 100)
+    *scattered, dtype = request.param.split()
+    return written(tmp_path, dtype, scattered=bool(scattered))
 
 
-def written(folder: Path, dtype: str) -> TokenSet:
+def written(folder: Path, dtype: str, *, scattered: bool = False) -> TokenSet:
     _, memory = small_layer(n=240)
-    writer = TokenWriter(folder / "set", dtype=dtype)
+    writer = TokenWriter(folder / "set", dtype=dtype, expected=240 if scattered else None)
     index = np.arange(240)
     writer.add(index, index, index, **{field: values * 3 + 7 for field, values in memory.fields.items()})
     return writer.finish()
@@ -48,16 +50,15 @@ def read_at_once(
     """Batches of one epoch as they were before there were two ways: each block read and normalised as a whole."""
     block_rows = max(batch_size, block_bytes // (4 * sum(tokens.width(field) for field in fields)))
     generator = generator_of("batches", seed, number)
-    starts = list(range(0, tokens.n, block_rows))
-    for index in torch.randperm(len(starts), generator=generator).tolist():
-        rows = min(block_rows, tokens.n - starts[index])
-        order = torch.randperm(rows, generator=generator)
+    blocks = blocks_of(tokens, block_rows)
+    for index in torch.randperm(len(blocks), generator=generator).tolist():
+        rows = blocks[index]
+        order = torch.randperm(len(rows), generator=generator)
         block = []
         for field in fields:
             normaliser = Normaliser(tokens, field)
-            raw = tokens.gather(field, np.arange(starts[index], starts[index] + rows))
-            block.append((raw - normaliser.mean) / normaliser.scale)
-        for start in range(0, rows, batch_size):
+            block.append((tokens.gather(field, rows) - normaliser.mean) / normaliser.scale)
+        for start in range(0, len(rows), batch_size):
             yield tuple(part[order[start : start + batch_size]] for part in block)
 
 
@@ -87,6 +88,32 @@ def test_batches_are_equal_to_the_bit(
     assert all(part.dtype == torch.float32 for part in next(batches.epoch(0)))
 
 
+def test_blocks_are_random_subsets_that_contain_each_row_once(tokens: TokenSet) -> None:
+    _, in_memory = small_layer(n=240)
+    for source in (tokens, in_memory):
+        for block_rows in (240, 239, 110, 32, 1):
+            blocks = blocks_of(source, block_rows)
+            assert sorted(np.concatenate(blocks).tolist()) == list(range(240))
+            assert all(0 < len(rows) <= block_rows and bool((np.diff(rows) > 0).all()) for rows in blocks)
+            if block_rows == 110:
+                # Of rows in the order of their class, each block has some of every class: 120 rows of each of two.
+                assert all(25 < int((rows < 120).sum()) / len(rows) * 100 < 75 for rows in blocks)
+    (whole,) = blocks_of(tokens, 1000)
+    assert whole.tolist() == list(range(240))
+
+
+def test_blocks_of_a_scattered_set_are_whole_parts(tokens: TokenSet) -> None:
+    parts = tokens.random_parts
+    blocks = blocks_of(tokens, 170)
+    if parts is None:
+        assert tokens.meta["scattered"] is False
+        return
+    assert [rows.tolist() for rows in blocks] == [
+        sorted([*parts[0].tolist(), *parts[1].tolist()]),
+        parts[2].tolist(),
+    ]
+
+
 def test_tokens_stay_in_their_type_on_the_device(tokens: TokenSet) -> None:
     batches = batches_of(tokens, resident=True)
     next(batches.epoch(0))
@@ -107,6 +134,9 @@ def test_rows_as_stored_are_those_on_disk(tokens: TokenSet) -> None:
         rows = tokens.stored("input", start, stop)
         assert rows.dtype == getattr(torch, tokens.dtype)
         assert torch.equal(rows.float(), tokens.gather("input", np.arange(start, stop)))
+    some = np.array([0, 3, 99, 100, 101, 239])
+    assert tokens.stored_at("input", some).dtype == getattr(torch, tokens.dtype)
+    assert torch.equal(tokens.stored_at("input", some).float(), tokens.gather("input", some))
 
 
 def test_the_moments_of_a_token_set_are_computed_once(tokens: TokenSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +207,7 @@ def test_other_errors_of_loading_are_raised(tokens: TokenSet, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("resident", [True, False])
-def test_a_missing_shard_is_an_error_of_the_loop(tokens: TokenSet, resident: bool) -> None:
+def test_a_missing_part_is_an_error_of_the_loop(tokens: TokenSet, resident: bool) -> None:
     batches = batches_of(tokens, resident=resident)
     (tokens.folder / "input-00001.npy").unlink()
     with pytest.raises(FileNotFoundError):

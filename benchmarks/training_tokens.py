@@ -35,7 +35,7 @@ from torch import Tensor
 import methods
 from harness.activations.token_set import TokenSet
 from harness.activations.token_writer import TokenWriter
-from methods.training.batches import Batches
+from methods.training.batches import Batches, joined_rows
 from methods.training.normaliser import Normaliser
 
 #: Name of each way -> whether tokens are resident; None: the way of before.
@@ -62,14 +62,16 @@ class BlockByBlock(Batches):
     """The way of before: a block is gathered, converted and normalised as a whole when its first batch is needed."""
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, ...]]:
-        for block in self._blocks(number, skip):
-            rows = block.rows.numpy()
-            parts = [
-                normalise(self.tokens.gather(field, rows).to(self.device, torch.float32))
-                for field, normalise in zip(self.fields, self.normalisers, strict=True)
-            ]
-            for chosen in self._split(block, block.order.to(self.device)):
-                yield tuple(part.index_select(0, chosen) for part in parts)
+        def blocks() -> Iterator[tuple[list[Tensor], Tensor]]:
+            for block in self._blocks(number, skip):
+                parts = [
+                    normalise(self.tokens.gather(field, block.rows.numpy()).to(self.device, torch.float32))
+                    for field, normalise in zip(self.fields, self.normalisers, strict=True)
+                ]
+                yield parts, block.order.to(self.device)
+
+        for pieces in self._split(blocks()):
+            yield tuple(joined_rows(pieces, index) for index in range(len(self.fields)))
 
 
 def written(folder: Path, n: int, width: int) -> TokenSet:

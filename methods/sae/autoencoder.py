@@ -84,6 +84,10 @@ class LinearAutoencoder(Trainee):
         """Return the term added to the reconstruction error; ``pre`` are the pre-codes of ``codes.values``."""
         return 0.0
 
+    def auxiliary(self, codes: Codes, pre: Tensor, target: Tensor) -> Tensor | float:
+        """Return a further term of the loss, which may depend on the target (n, d_out)."""
+        return 0.0
+
     # ---- what follows from these
 
     @torch.no_grad()
@@ -143,7 +147,7 @@ class LinearAutoencoder(Trainee):
         x, target = batch[0], batch[-1]
         codes, pre = self.codes(x)
         error = self.error(codes, target)
-        total = error + self.penalty(codes, pre)
+        total = error + self.penalty(codes, pre) + self.auxiliary(codes, pre, target)
         fires = codes.fires()
         if weight := self.config.dead_weight:
             total = total - weight * revival(x.mean(0), self.weight, self.effective_bias(), fires == 0)

@@ -44,12 +44,11 @@ class MatryoshkaConfig(BatchTopKConfig):
         return sorted({max(1, round(share * n_units)) for share in self.prefixes})
 
 
-class MatryoshkaAutoencoder(BatchTopKAutoencoder):
+class NestedAutoencoder(BatchTopKAutoencoder):
     """BatchTopK codes; the error is the mean over prefixes m of ``mean (x - codes[:, :m] @ atoms[:m])^2``."""
 
-    def __init__(self, start: Start, config: MatryoshkaConfig, k: int) -> None:
-        super().__init__(start, config, k)
-        self.sizes = config.prefix_sizes(len(start.weight))
+    sizes: list[int]
+    """number of units of each prefix, ascending"""
 
     def error(self, codes: Codes, target: Tensor) -> Tensor:
         total = torch.zeros((), device=target.device)
@@ -60,6 +59,14 @@ class MatryoshkaAutoencoder(BatchTopKAutoencoder):
             so_far = so_far + _part(codes, low, high).decode(atoms[low:high])
             total = total + (so_far - target).square().mean()
         return total / len(self.sizes)
+
+
+class MatryoshkaAutoencoder(NestedAutoencoder):
+    """Nested autoencoder with the prefixes of its settings."""
+
+    def __init__(self, start: Start, config: MatryoshkaConfig, k: int) -> None:
+        super().__init__(start, config, k)
+        self.sizes = config.prefix_sizes(len(start.weight))
 
 
 def _part(codes: Codes, low: int, high: int) -> Codes:

@@ -63,9 +63,21 @@ class _Block(NamedTuple):
     rows: Tensor
     """(m,) int64, ascending"""
     order: Tensor
-    """(m,) int64 permutation of the positions in ``rows``"""
-    first: int
-    """first of its batches that is used"""
+    """positions in ``rows`` of those that are used: a permutation, or its end"""
+
+
+class _Piece(NamedTuple):
+    """Part of a batch."""
+
+    fields: list[Tensor]
+    """(m, width) rows of a block per field, in the type in which they are stored"""
+    chosen: Tensor
+    """indices into them"""
+
+    def alone(self) -> _Piece:
+        """Return the piece with its rows alone, so that those of the block can be freed."""
+        every = torch.arange(len(self.chosen), device=self.chosen.device)
+        return _Piece([rows.index_select(0, self.chosen) for rows in self.fields], every)
 
 
 class Batches:
@@ -116,7 +128,7 @@ class Batches:
     @property
     def per_epoch(self) -> int:
         """Number of batches per epoch."""
-        return sum(math.ceil(len(rows) / self.batch_size) for rows in self._rows)
+        return math.ceil(self.n / self.batch_size)
 
     @property
     def are_resident(self) -> bool:
@@ -131,7 +143,7 @@ class Batches:
         return self._on_device is not None
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the batches of one epoch, (m, width) per field with m = ``batch_size`` except for the last of a block.
+        """Yield the batches of one epoch, (m, width) per field with m = ``batch_size`` except for the last one.
 
         ``skip`` leaves out the first batches, for a run that is resumed.
         """
@@ -159,19 +171,34 @@ class Batches:
     def _blocks(self, number: int, skip: int) -> Generator[_Block, None, None]:
         """Yield the blocks of an epoch in their order, without those of which no batch is used."""
         generator = generator_of("batches", self.seed, number)
-        seen = 0
+        unused = skip * self.batch_size
         for index in torch.randperm(len(self._rows), generator=generator).tolist():
             rows = self._rows[index]
             order = torch.randperm(len(rows), generator=generator)
-            n_batches = math.ceil(len(rows) / self.batch_size)
-            if seen + n_batches > skip:
-                yield _Block(rows, order, max(0, skip - seen))
-            seen += n_batches
+            if unused < len(rows):
+                yield _Block(rows, order[unused:])
+            unused = max(0, unused - len(rows))
 
-    def _split(self, block: _Block, order: Tensor) -> Iterator[Tensor]:
-        """Yield the part of ``order`` that each batch of a block takes."""
-        for start in range(block.first * self.batch_size, len(order), self.batch_size):
-            yield order[start : start + self.batch_size]
+    def _split(self, blocks: Iterator[tuple[list[Tensor], Tensor]]) -> Iterator[list[_Piece]]:
+        """Yield the pieces of each batch, of the fields of blocks and the order of their rows.
+
+        A batch that a block does not fill takes its other rows from the next block, so that there are as many batches,
+        of the same size, as with one block.
+        """
+        pieces: list[_Piece] = []
+        missing = self.batch_size
+        for fields, order in blocks:
+            start = 0
+            while start < len(order):
+                chosen = order[start : start + missing]
+                pieces.append(_Piece(fields, chosen))
+                start, missing = start + len(chosen), missing - len(chosen)
+                if not missing:
+                    yield pieces
+                    pieces, missing = [], self.batch_size
+            pieces = [piece.alone() for piece in pieces]
+        if pieces:
+            yield pieces
 
     # ---- on the device
 
@@ -225,13 +252,14 @@ class Batches:
 
     def _from_device(self, number: int, skip: int) -> Iterator[tuple[Tensor, ...]]:
         assert self._on_device is not None
-        parts = dict(zip(self.fields, self._on_device, strict=True))
-        for block in ahead(self._blocks(number, skip), 1):
-            for chosen in self._split(block, block.rows[block.order].to(self.device)):
-                yield tuple(
-                    rows if rows.dtype == torch.float32 else self._normalise[field](rows)
-                    for field, rows in ((field, part.index_select(0, chosen)) for field, part in parts.items())
-                )
+        parts = self._on_device
+        orders = (block.rows[block.order].to(self.device) for block in ahead(self._blocks(number, skip), 1))
+        for pieces in self._split((parts, order) for order in orders):
+            rows = (joined_rows(pieces, index) for index in range(len(self.fields)))
+            yield tuple(
+                part if part.dtype == torch.float32 else self._normalise[field](part)
+                for field, part in zip(self.fields, rows, strict=True)
+            )
 
     # ---- read ahead
 
@@ -264,18 +292,15 @@ class Batches:
     ) -> Generator[tuple[list[Tensor], torch.cuda.Event | None], None, None]:
         """Yield the rows of each batch on the device, with the event after which they are there (None: at once)."""
         stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        for block, parts in blocks:
-            for chosen in self._split(block, block.order):
-                if stream is None:
-                    yield [part.index_select(0, chosen).to(self.device) for part in parts], None
-                    continue
-                # Pinned memory is reused only after the copies from it have ended: torch's allocator sees to that.
-                pinned = [torch.empty(len(chosen), part.shape[1], dtype=part.dtype, pin_memory=True) for part in parts]
-                for part, into in zip(parts, pinned, strict=True):
-                    torch.index_select(part, 0, chosen, out=into)
-                with torch.cuda.stream(stream):
-                    moved = [rows.to(self.device, non_blocking=True) for rows in pinned]
-                yield moved, stream.record_event()
+        for pieces in self._split((parts, block.order) for block, parts in blocks):
+            if stream is None:
+                yield [joined_rows(pieces, index).to(self.device) for index in range(len(self.fields))], None
+                continue
+            # Pinned memory is reused only after the copies from it have ended: torch's allocator sees to that.
+            pinned = [joined_rows(pieces, index, pin=True) for index in range(len(self.fields))]
+            with torch.cuda.stream(stream):
+                moved = [rows.to(self.device, non_blocking=True) for rows in pinned]
+            yield moved, stream.record_event()
 
     # ---- rows as they are stored
 
@@ -292,6 +317,20 @@ class Batches:
 
     def _stored(self, field: Reads, start: int, stop: int) -> Tensor:
         return stored_rows(self.tokens, field, start, stop)
+
+
+def joined_rows(pieces: Sequence[_Piece], index: int, *, pin: bool = False) -> Tensor:
+    """Return the rows of a batch (m, width) of one field, in new memory."""
+    first = pieces[0].fields[index]
+    if len(pieces) == 1 and not pin:
+        return first.index_select(0, pieces[0].chosen)
+    size = sum(len(piece.chosen) for piece in pieces)
+    rows = torch.empty(size, first.shape[1], dtype=first.dtype, device=first.device, pin_memory=pin)
+    start = 0
+    for fields, chosen in pieces:
+        torch.index_select(fields[index], 0, chosen, out=rows[start : start + len(chosen)])
+        start += len(chosen)
+    return rows
 
 
 def _with_index(device: torch.device) -> torch.device:

@@ -51,15 +51,16 @@ def read_at_once(
     block_rows = max(batch_size, block_bytes // (4 * sum(tokens.width(field) for field in fields)))
     generator = generator_of("batches", seed, number)
     blocks = blocks_of(tokens, block_rows)
+    rows = []
     for index in torch.randperm(len(blocks), generator=generator).tolist():
-        rows = blocks[index]
-        order = torch.randperm(len(rows), generator=generator)
-        block = []
+        rows.append(blocks[index][torch.randperm(len(blocks[index]), generator=generator).numpy()])
+    used = np.concatenate(rows)
+    for start in range(0, len(used), batch_size):
+        batch = []
         for field in fields:
             normaliser = Normaliser(tokens, field)
-            block.append((tokens.gather(field, rows) - normaliser.mean) / normaliser.scale)
-        for start in range(0, len(rows), batch_size):
-            yield tuple(part[order[start : start + batch_size]] for part in block)
+            batch.append((tokens.gather(field, used[start : start + batch_size]) - normaliser.mean) / normaliser.scale)
+        yield tuple(batch)
 
 
 def batches_of(tokens: Any, fields: tuple[Reads, ...] = BOTH, batch_size: int = 32, **options: Any) -> Batches:

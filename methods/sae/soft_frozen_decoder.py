@@ -66,7 +66,7 @@ class SoftFrozenDecoderSAE(TopKSAE):
         family="control",
         reads="output",
         reference="Korznikov et al. 2026, Sanity checks for sparse autoencoders (arXiv 2602.14111)",
-        control_for=("sae", "transcoder"),
+        # No chance level: its atoms may learn much within their cones.
     )
     Config = SoftFrozenConfig
 

@@ -176,7 +176,15 @@ def test_controls_name_the_families_that_they_are_the_chance_level_of() -> None:
         for family in methods.METHODS.get(name).spec.control_for:
             by_family.setdefault(family, set()).add(name)
     assert by_family["split"] == by_family["virtual split"] == {"random_split"}
-    assert by_family["sae"] == by_family["transcoder"] == {"random_dictionary", "frozen_decoder_sae"}
+    assert (
+        by_family["sae"]
+        == by_family["transcoder"]
+        == {
+            "random_dictionary",
+            "frozen_decoder_sae",
+            "frozen_encoder_sae",
+        }
+    )
 
 
 def test_control_for_must_be_a_tuple() -> None:

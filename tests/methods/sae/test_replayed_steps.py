@@ -37,6 +37,10 @@ def small(variant: Variant, **more: Any) -> dict[str, Any]:
     return {**variant.config, "batch_size": BATCH, "epochs": EPOCHS, "learning_rate": 1e-2, **more}
 
 
+#: Families whose steps have shapes of their own.
+NEVER_REPLAYED = ("random_matryoshka_sae",)
+
+
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dense products, learning rates in float32, and recordings of short trainings."""
@@ -63,7 +67,12 @@ def assert_same(one: Any, other: Any) -> None:
     for part in one.fitted:
         assert torch.equal(getattr(one, part), getattr(other, part)), part
     assert one.history == other.history
-    assert one.notes == other.notes == []
+    assert one.notes == other.notes and not of_graphs(one)
+
+
+def of_graphs(method: Any) -> list[str]:
+    """Return the notes of a fit, but for that on the skip of a transcoder."""
+    return [note for note in method.notes if "skip connection" not in note]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -82,10 +91,10 @@ def test_replayed_trainings_are_those_that_are_computed(
             use(recorder, patch)
             replayed = methods.create(name, **config).fit(tokens, site, seed=3)
         assert_same(replayed, computed)
-        expected += FULL_STEPS - WARM_UP
-        replays += 1
+        expected += 0 if name in NEVER_REPLAYED else FULL_STEPS - WARM_UP
+        replays += name not in NEVER_REPLAYED
         assert recorder.replays == expected, variant.what
-    assert recorder.recordings == recorder.freed == replays > 0
+    assert recorder.recordings == recorder.freed == replays
 
 
 @pytest.mark.parametrize("stop_at", [2, 6, 11])
@@ -111,7 +120,7 @@ def test_a_resumed_training_is_replayed_to_the_same_bits(
     assert recorder.freed == recorder.recordings
     before = recorder.replays
     assert_same(method.fit(tokens, site, seed=3), whole)
-    assert (recorder.replays > before) == (stop_at < 11)
+    assert (recorder.replays > before) == (stop_at < 11 and name not in NEVER_REPLAYED)
 
 
 def test_a_checkpoint_of_replayed_steps_is_that_of_computed_steps(
@@ -187,8 +196,8 @@ def test_on_a_gpu_replayed_trainings_are_those_that_are_computed(
             monkeypatch.setenv(graphs.VARIABLE, choice)
             results.append(methods.create(name, **config).fit(tokens, site, seed=3, device="cuda"))
         computed, replayed = results
-        assert computed.notes == replayed.notes == [], variant.what
-        assert len(replays) == FULL_STEPS - WARM_UP, variant.what
+        assert computed.notes == replayed.notes and not of_graphs(computed), variant.what
+        assert len(replays) == (0 if name in NEVER_REPLAYED else FULL_STEPS - WARM_UP), variant.what
         replays.clear()
         if name == "matching_pursuit_sae":
             torch.testing.assert_close(replayed.atoms, computed.atoms, rtol=1e-3, atol=1e-4)

@@ -145,6 +145,6 @@ class LinearAutoencoder(Trainee):
         error = self.error(codes, target)
         total = error + self.penalty(codes, pre)
         fires = codes.fires()
-        if weight := self.config.dead_weight:
+        if weight := self.config.dead_weight_of(len(x)):
             total = total - weight * revival(x.mean(0), self.weight, self.effective_bias(), fires == 0)
         return StepLoss(total, error, fires)

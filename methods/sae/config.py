@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from methods.errors import UserError
+from methods.interface import ADDED
 from methods.number_types import Real, Whole
 from methods.training.config import TrainingConfig
 
@@ -16,10 +17,20 @@ class SparseConfig(TrainingConfig):
 
     expansion_factor: Real = Field(8, ge=1e-6, le=100_000, description="units per neuron of the layer")
     dead_weight: Real = Field(1e-4, ge=0, le=1e6, description="weight of the term that revives units dead in a batch")
+    dead_over: Literal["token", "batch"] = Field(
+        "token",
+        description="token: that term is a mean over the tokens of a batch, as printed in App. E.1; batch: a sum over "
+        "them, as in overcomplete's reanimation_regularizer, which makes the same weight batch_size times as strong",
+        json_schema_extra=ADDED,
+    )
 
     def n_units(self, d_out: int) -> int:
         """Return the number of units for a layer of d_out neurons."""
         return max(1, round(self.expansion_factor * d_out))
+
+    def dead_weight_of(self, batch_size: int) -> float:
+        """Return the weight of the mean pre-code of dead units in a batch of that many tokens."""
+        return self.dead_weight * batch_size if self.dead_over == "batch" else self.dead_weight
 
 
 class SAEConfig(SparseConfig):

@@ -11,7 +11,7 @@ the library                                                 here
 BatchTopK's ``top_k`` counts the whole batch                ``k`` tokens times rows (:mod:`methods.sae.batchtopk`)
 its running threshold is not in ``state_dict``              a buffer, saved with the method
 ``mse_l1`` sums \|z\|  over the batch                        per token; the library's form is ``l1_over="batch"``
-``reanimation_regularizer`` omits 1/B                       the mean of App. E.1 (:mod:`methods.sae.revival`)
+``reanimation_regularizer`` omits 1/B                       App. E.1; the library's form is ``dead_over="batch"``
 the JumpReLU backward divides by the bandwidth twice        once (:mod:`methods.sae.jumprelu_gradient`)
 ``RelaxedArchetypalDictionary(delta=0)`` is NaN             no relaxation (:mod:`methods.sae.archetypal`)
 more atoms than points gives zero atoms                     refused: at least as many points as atoms

@@ -24,10 +24,10 @@ class PursuitAutoencoder(Trainee):
     next.
     """
 
-    def __init__(self, directions: Tensor, *, dead_weight: float, k: int) -> None:
+    def __init__(self, directions: Tensor, config: FixedL0, k: int) -> None:
         super().__init__()
         self.directions = nn.Parameter(directions.clone())
-        self.dead_weight, self.k = dead_weight, k
+        self.config, self.k = config, k
 
     @torch.no_grad()
     def project(self) -> None:
@@ -41,8 +41,8 @@ class PursuitAutoencoder(Trainee):
         error = residual.square().mean()
         fires = _fires(path, len(self.directions))
         total = error
-        if self.dead_weight:
-            total = error - self.dead_weight * revival(residual.mean(0), self.directions, None, fires == 0)
+        if weight := self.config.dead_weight_of(len(x)):
+            total = error - weight * revival(residual.mean(0), self.directions, None, fires == 0)
         return StepLoss(total, error, fires)
 
 
@@ -78,7 +78,7 @@ class MatchingPursuitSAE(SparseMethod[PursuitAutoencoder]):
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> PursuitAutoencoder:
         k = self.config.k_of(self.spec.name, n_units)
         module = build("MpSAE", tokens.width("output"), n_units, seed=seed, k=k)
-        return PursuitAutoencoder(module.dictionary._weights.detach(), dead_weight=self.config.dead_weight, k=k)
+        return PursuitAutoencoder(module.dictionary._weights.detach(), self.config, k)
 
     def fold(self, trainee: PursuitAutoencoder, reads: Normaliser, writes: Normaliser) -> None:
         self.scale = torch.tensor(writes.scale)

@@ -39,8 +39,9 @@ IDLE = {
     "backend": "all backends agree",
     "threshold_momentum": "tells training where to look first",
 }
-#: Families in which no unit is dead on this layer, so that its weight multiplies nothing.
-NONE_DEAD = ("archetypal_sae", "jumprelu_sae", "transcoder", "vanilla_sae")
+#: Settings of the term for dead units, and families in which no unit is dead on this layer, so that it is 0.
+OF_DEAD_UNITS = ("dead_weight", "dead_over")
+NONE_DEAD = ("jumprelu_sae", "transcoder", "vanilla_sae")
 
 
 @pytest.mark.parametrize("name", built_in())
@@ -53,6 +54,6 @@ def test_every_setting_has_a_say(name: str) -> None:
         return method.encode(tokens.fields[method.spec.reads])
 
     for what, setting, config, without in variants(name):
-        expected = setting not in ("", *IDLE) and not (setting == "dead_weight" and name in NONE_DEAD)
+        idle = setting in ("", *IDLE) or (setting in OF_DEAD_UNITS and name in NONE_DEAD)
         one, other = codes(config), codes(without)
-        assert (one.shape != other.shape or not torch.equal(one, other)) == expected, what
+        assert (one.shape != other.shape or not torch.equal(one, other)) != idle, what

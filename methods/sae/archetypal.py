@@ -105,10 +105,14 @@ def archetype_points(tokens: Tokens, normaliser: Normaliser, number: int, *, sou
 
     n_seen = max(KMEANS_TOKENS, number)
     seen = normaliser(tokens.gather("output", np.sort(order[:n_seen]))).numpy()
+    # A centre of few tokens is not moved onto a token drawn at random, where another centre may be: two units would be
+    # equal. All centres start on tokens, so none is far from all of them.
+    kmeans = MiniBatchKMeans(
+        number, init=drawn.numpy(), n_init=1, batch_size=8192, random_state=KMEANS_SEED, reassignment_ratio=0
+    )
     with sklearn_threads():
-        fitted = MiniBatchKMeans(number, init=drawn.numpy(), n_init=1, batch_size=8192, random_state=KMEANS_SEED)
-        fitted.fit(seen)
-    return torch.from_numpy(fitted.cluster_centers_.astype(np.float32))
+        kmeans.fit(seen)
+    return torch.from_numpy(kmeans.cluster_centers_.astype(np.float32))
 
 
 @register

@@ -16,6 +16,7 @@ from methods.linear_decoder import LinearDecoder
 from methods.pretrained.trained_dictionary import Activation, TrainedConfig, TrainedDictionary
 from methods.sae import library
 from methods.sae.autoencoder import LinearAutoencoder
+from methods.sae.dead_units import dead_units_note
 from methods.training import graphs
 from methods.training.batches import Batches
 from methods.training.checkpoint import Checkpoint
@@ -82,6 +83,8 @@ class SparseMethod(LinearDecoder, Generic[T]):
         if trainee is None:
             trainee = trained()
         self.fold(trainee, normalisers[0], normalisers[-1])
+        if self.history and (note := dead_units_note(self.history[-1].silent, self.n_units, self.config)):
+            self.notes.append(note)
         self.notes += batches.notes
 
     def _train(self, trainee: T, batches: Batches, progress: Progress) -> T:

@@ -72,6 +72,8 @@ class EpochMetrics(NamedTuple):
     """active units per token in the epoch's last batch"""
     dead: float
     """share of units that are inactive on all tokens of the epoch's last batch"""
+    silent: float | None = None
+    """share of units that are inactive on all tokens of the epoch; None in fits of before it was counted"""
 
     def values(self) -> dict[str, float]:
         """Return series -> value, as in :func:`curves_of`."""
@@ -155,6 +157,8 @@ class _Run:
         self.total = self.batches.per_epoch * self.config.epochs
         self.sums = torch.zeros(2, device=device)
         """loss and error, summed over the epoch's batches so far"""
+        self.fired: Tensor | None = None
+        """(n_units,) bool: units that were active on a token of the epoch so far; None before the first step"""
         low = uses_bfloat16(self.config, device)
         self.amp = torch.autocast(device.type, torch.bfloat16, enabled=low, cache_enabled=False)
 
@@ -234,6 +238,9 @@ class _Run:
         # Detached, so that nothing of this step's graph of derivatives is left when another step is recorded.
         kept = StepLoss(*(part.detach() for part in losses))
         self.sums += torch.stack([kept.total.float(), kept.error.float()])
+        if self.fired is None:
+            self.fired = torch.zeros_like(kept.fires, dtype=torch.bool)
+        self.fired |= kept.fires > 0
         return kept
 
     def _state(self) -> Iterator[Tensor]:
@@ -243,6 +250,8 @@ class _Run:
         for averages in self.optimiser.state.values():
             yield from averages.values()
         yield self.sums
+        if self.fired is not None:
+            yield self.fired
 
     def _checked_loss(self) -> float:
         """Return the sum of the losses of the epoch's batches so far; this waits for the device."""
@@ -264,11 +273,12 @@ class _Run:
     def _note_epoch(self, last: StepLoss, n_last: int) -> None:
         self._checked_loss()
         loss, error = (self.sums / self.batches.per_epoch).tolist()
+        assert self.fired is not None
         fires = last.fires.float()
-        self.history.append(
-            EpochMetrics(self.step, loss, error, float(fires.sum()) / n_last, float((fires == 0).float().mean()))
-        )
+        dead, silent = (float(units.float().mean()) for units in (fires == 0, ~self.fired))
+        self.history.append(EpochMetrics(self.step, loss, error, float(fires.sum()) / n_last, dead, silent))
         self.sums.zero_()
+        self.fired.zero_()
         self.on_metrics(self.step, self.history[-1].values())
 
     def _save_if_due(self) -> None:
@@ -276,13 +286,16 @@ class _Run:
             return
         self._checked_loss()
         header = {"identity": self.identity, "step": self.step, "sums": self.sums.tolist(), "history": self.history}
-        self.checkpoint.save(self.trainee, self.optimiser, header)
+        assert self.fired is not None
+        self.checkpoint.save(self.trainee, self.optimiser, header, {"fired": self.fired})
 
     def _resume(self) -> None:
         if self.checkpoint is None:
             return
-        header = self.checkpoint.restore(self.trainee, self.optimiser, self.identity)
-        if header is not None:
+        restored = self.checkpoint.restore(self.trainee, self.optimiser, self.identity, ("fired",))
+        if restored is not None:
+            header, more = restored
+            self.fired = more["fired"].to(self.batches.device)
             self.step = int(header["step"])
             self.sums = torch.tensor(header["sums"], device=self.batches.device)
             self.history = [EpochMetrics(*entry) for entry in header["history"]]

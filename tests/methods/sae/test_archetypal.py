@@ -67,3 +67,10 @@ def test_more_points_than_the_tokens_of_the_k_means_are_possible(monkeypatch: py
     for number in (5, 30, tokens.n):
         points = archetype_points(tokens, Normaliser(tokens, "output"), number, source="kmeans")
         assert points.shape == (number, 6) and bool(points.isfinite().all())
+
+
+def test_no_two_centres_are_equal() -> None:
+    _, tokens = small_layer()
+    points = archetype_points(tokens, Normaliser(tokens, "output"), 120, source="kmeans")
+    distances = torch.cdist(points, points) + 9 * torch.eye(120)
+    assert float(distances.amin()) > 1e-3

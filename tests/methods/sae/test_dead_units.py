@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from torch import Tensor
 
 import methods
 from methods.sae.config import FixedL0, FixedL0Config, SparseConfig
+from methods.sae.dead_units import MANY, dead_units_note
 from methods.sae.library import start
 from methods.sae.matching_pursuit import PursuitAutoencoder
 from methods.sae.topk import TopKAutoencoder
+from methods.training.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.run
 
@@ -68,3 +71,38 @@ def test_the_sum_over_a_batch_is_its_size_times_the_mean(family: str) -> None:
 def test_the_default_is_no_part_of_a_dumped_configuration() -> None:
     assert "dead_over" not in SparseConfig().model_dump()
     assert SparseConfig(dead_over="batch").model_dump()["dead_over"] == "batch"
+
+
+def test_a_fit_with_many_dead_units_says_how_many_and_what_to_set(data: Planted) -> None:
+    few = methods.create("topk_sae", **{**MANY_DEAD, "encoder_start": "dictionary"}).fit(data.tokens, data.site, seed=1)
+    assert few.notes == []
+    method = methods.create("topk_sae", **MANY_DEAD).fit(data.tokens, data.site, seed=1)
+    silent = method.history[-1].silent  # type: ignore[attr-defined]
+    assert silent > 0.3
+    assert method.notes == [
+        f"{round(silent * 256)} of 256 units ({silent:.0%}) were active on no token of the last epoch. "
+        'To revive them, set dead_over = "batch", a larger dead_weight or encoder_start = "dictionary".'
+    ]
+
+
+def test_the_note_recommends_what_the_fit_does_not_have_and_only_if_many_units_are_dead() -> None:
+    given = FixedL0Config(dead_over="batch")
+    note = dead_units_note(0.25, 8, given)
+    assert note is not None and note.startswith("2 of 8 units (25%)") and "dead_over" not in note
+    assert dead_units_note(MANY, 8, given) is None and dead_units_note(None, 8, given) is None
+    assert "encoder_start" not in str(dead_units_note(0.25, 8, FixedL0(dead_weight=0)))
+
+
+def test_the_note_is_the_same_after_a_resumed_training(data: Planted, tmp_path: Path) -> None:
+    whole = methods.create("topk_sae", **MANY_DEAD).fit(data.tokens, data.site, seed=1)
+    assert len(whole.notes) == 1
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done == 79:
+            raise KeyboardInterrupt
+
+    method: Any = methods.create("topk_sae", **MANY_DEAD)
+    method.checkpoint = Checkpoint(tmp_path / "run.safetensors", every_seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        method.fit(data.tokens, data.site, seed=1, progress=stop)
+    assert method.fit(data.tokens, data.site, seed=1).notes == whole.notes

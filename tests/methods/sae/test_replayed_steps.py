@@ -59,11 +59,16 @@ def use(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "backend_for", lambda device: backend)
 
 
+def of_replay(method: Any) -> list[str]:
+    """Return the notes apart from that on dead units."""
+    return [note for note in method.notes if "active on no token" not in note]
+
+
 def assert_same(one: Any, other: Any) -> None:
     for part in one.fitted:
         assert torch.equal(getattr(one, part), getattr(other, part)), part
     assert one.history == other.history
-    assert one.notes == other.notes == []
+    assert one.notes == other.notes and of_replay(one) == []
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -155,7 +160,7 @@ def test_memory_that_runs_out_in_a_recording_first_takes_the_tokens_and_then_the
     for part in method.fitted:
         assert torch.equal(getattr(method, part), getattr(computed, part)), part
     assert full.recordings == 2 and full.replays == 0
-    assert len(method.notes) == 2
+    assert len(of_replay(method)) == 2
     assert any("read batch by batch" in note for note in method.notes)
     assert any("cannot be replayed as a CUDA graph (OutOfMemoryError: out of memory)" in note for note in method.notes)
 
@@ -187,7 +192,7 @@ def test_on_a_gpu_replayed_trainings_are_those_that_are_computed(
             monkeypatch.setenv(graphs.VARIABLE, choice)
             results.append(methods.create(name, **config).fit(tokens, site, seed=3, device="cuda"))
         computed, replayed = results
-        assert computed.notes == replayed.notes == [], variant.what
+        assert of_replay(computed) == of_replay(replayed) == [], variant.what
         assert len(replays) == FULL_STEPS - WARM_UP, variant.what
         replays.clear()
         if name == "matching_pursuit_sae":

@@ -41,6 +41,23 @@ class SAEConfig(SparseConfig):
         description="dictionary: encoder rows start as their atoms, as in the library's untied(), which leaves far "
         "fewer dead units; library: as drawn, independent of the atoms",
     )
+    auxk: Whole | None = Field(
+        None,
+        ge=1,
+        le=1_048_576,
+        description="number of dead units per token that reconstruct the residual (AuxK, Gao et al. 2024); None: without",
+        json_schema_extra=ADDED,
+    )
+    auxk_weight: Real = Field(
+        1 / 32, ge=0, le=1e6, description="weight of the AuxK loss, with auxk", json_schema_extra=ADDED
+    )
+    auxk_tokens: Whole | None = Field(
+        None,
+        ge=1,
+        le=10**12,
+        description="tokens without firing after which a unit is dead, with auxk; None: one epoch, at most 10 million",
+        json_schema_extra=ADDED,
+    )
 
 
 def checked_k(k: int, name: str, n_units: int) -> int:

@@ -20,6 +20,8 @@ def dead_units_note(silent: float | None, n_units: int, config: SparseConfig) ->
     settings = ["a larger dead_weight"]
     if config.dead_over == "token":
         settings.insert(0, 'dead_over = "batch"')
+    if isinstance(config, SAEConfig) and config.auxk is None:
+        settings.append("auxk")
     if isinstance(config, SAEConfig) and config.encoder_start == "library":
         settings.append('encoder_start = "dictionary"')
     named = f"{', '.join(settings[:-1])} or {settings[-1]}" if len(settings) > 1 else settings[0]

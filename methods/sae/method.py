@@ -16,6 +16,7 @@ from methods.linear_decoder import LinearDecoder
 from methods.pretrained.trained_dictionary import Activation, TrainedConfig, TrainedDictionary
 from methods.sae import library
 from methods.sae.autoencoder import LinearAutoencoder
+from methods.sae.auxk import MOST_TOKENS
 from methods.sae.dead_units import dead_units_note
 from methods.training import graphs
 from methods.training.batches import Batches
@@ -186,6 +187,8 @@ class LinearSAE(SparseMethod[A]):
         return library.start(tokens.width(reads), tokens.width("output"), n_units, seed=seed, encoder=encoder)
 
     def prepare(self, trainee: A, batches: Batches) -> None:
+        if trainee.auxk is not None and self.config.auxk_tokens is None:
+            trainee.auxk.dead_after = min(batches.n, MOST_TOKENS)
         if self.config.encoder_start == "dictionary":
             trainee.fit_gain(*next(batches.epoch(0)))
 

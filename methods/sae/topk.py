@@ -8,7 +8,7 @@ from torch import Tensor
 from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.sae.autoencoder import LinearAutoencoder
-from methods.sae.config import FixedL0Config, SparseConfig
+from methods.sae.config import FixedL0Config, SAEConfig
 from methods.sae.library import Start
 from methods.sae.method import ActivationForm, LinearSAE
 from methods.training import kernels
@@ -42,7 +42,7 @@ def keep_largest(codes: Tensor, k: int) -> Tensor:
 class TopKAutoencoder(LinearAutoencoder):
     """Autoencoder whose codes are the k largest of relu(pre-codes); only the error is minimised."""
 
-    def __init__(self, start: Start, config: SparseConfig, k: int) -> None:
+    def __init__(self, start: Start, config: SAEConfig, k: int) -> None:
         super().__init__(start, config)
         self.k = k
 

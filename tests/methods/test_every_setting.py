@@ -39,8 +39,8 @@ IDLE = {
     "backend": "all backends agree",
     "threshold_momentum": "tells training where to look first",
 }
-#: Settings of the term for dead units, and families in which no unit is dead on this layer, so that it is 0.
-OF_DEAD_UNITS = ("dead_weight", "dead_over")
+#: Settings of the terms for dead units, and families in which no unit is dead on this layer, so that they are 0.
+OF_DEAD_UNITS = ("dead_weight", "dead_over", "auxk", "auxk_tokens", "auxk_weight")
 NONE_DEAD = ("jumprelu_sae", "transcoder", "vanilla_sae")
 
 

@@ -81,7 +81,7 @@ def test_a_fit_with_many_dead_units_says_how_many_and_what_to_set(data: Planted)
     assert silent > 0.3
     assert method.notes == [
         f"{round(silent * 256)} of 256 units ({silent:.0%}) were active on no token of the last epoch. "
-        'To revive them, set dead_over = "batch", a larger dead_weight or encoder_start = "dictionary".'
+        'To revive them, set dead_over = "batch", a larger dead_weight, auxk or encoder_start = "dictionary".'
     ]
 
 

@@ -14,7 +14,7 @@ from methods.base import MethodSpec, Tokens
 from methods.errors import UserError
 from methods.number_types import Real, Whole
 from methods.numerics import sklearn_threads
-from methods.sae.config import SAEConfig, checked_k
+from methods.sae.config import PreBiasConfig, SAEConfig, checked_k
 from methods.sae.library import Start, build, start_of
 from methods.sae.method import ActivationForm, LinearSAE
 from methods.sae.topk import TopKAutoencoder, keep_largest
@@ -28,7 +28,7 @@ KMEANS_TOKENS = 200_000
 KMEANS_SEED = 0
 
 
-class ArchetypalConfig(SAEConfig):
+class ArchetypalConfig(PreBiasConfig, SAEConfig):
     """Settings of the archetypal SAE."""
 
     sparsity: Real = Field(0.1, gt=0, le=1, description="active units per token as a share of all (App. E.1)")

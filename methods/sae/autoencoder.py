@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.sae.auxk import AuxK
-from methods.sae.config import SAEConfig
+from methods.sae.config import FreeAtomsConfig, PreBiasConfig, SAEConfig
 from methods.sae.library import Start
+from methods.sae.parallel_gradient import remove_parallel_gradient
 from methods.sae.revival import revival
 from methods.training.entries import (
     Decoded,
@@ -62,6 +63,8 @@ class LinearAutoencoder(Trainee):
         self.bias = nn.Parameter(start.bias.clone())
         self.directions = nn.Parameter(start.atoms.clone())
         self.config = config
+        pre_bias = isinstance(config, PreBiasConfig) and config.pre_bias
+        self.pre_bias = nn.Parameter(torch.zeros(start.atoms.shape[1])) if pre_bias else None
         self.auxk = AuxK(len(start.weight), config.auxk, config.auxk_tokens) if config.auxk else None
 
     # ---- what a family implements
@@ -110,11 +113,15 @@ class LinearAutoencoder(Trainee):
 
     def effective_bias(self) -> Tensor:
         """Return the (n_units,) bias of the encoder."""
-        return self.bias
+        return self.bias if self.pre_bias is None else self.bias - self.weight @ self.pre_bias
 
     def learned_output_bias(self) -> Tensor | float:
         """Return the (d_out,) bias added to the reconstruction; 0 if only the mean of the tokens is added."""
-        return 0.0
+        return 0.0 if self.pre_bias is None else self.pre_bias
+
+    def adjust_gradients(self) -> None:
+        if isinstance(self.config, FreeAtomsConfig) and self.config.remove_parallel_gradient:
+            remove_parallel_gradient(self.directions)
 
     @torch.no_grad()
     def project(self) -> None:

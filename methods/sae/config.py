@@ -33,6 +33,54 @@ class SparseConfig(TrainingConfig):
         return self.dead_weight * batch_size if self.dead_over == "batch" else self.dead_weight
 
 
+class FreeAtomsConfig(SparseConfig):
+    """Settings of the families whose atoms are parameters of their own."""
+
+    remove_parallel_gradient: bool = Field(
+        False,
+        description="remove from the gradient of each atom its component along the atom (Bricken et al. 2023)",
+        json_schema_extra=ADDED,
+    )
+
+
+class PreBiasConfig(SparseConfig):
+    """Settings of the families that read what they reconstruct."""
+
+    pre_bias: bool = Field(
+        False,
+        description="learn a bias that is subtracted before the encoder and added after the decoder (Bricken et al. "
+        "2023; Gao et al. 2024)",
+        json_schema_extra=ADDED,
+    )
+
+
+class SparsityWarmUpConfig(SparseConfig):
+    """Settings of the families with a penalty on their codes."""
+
+    sparsity_warmup: Real = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the steps over which the weight of the penalty on the codes rises from 0",
+        json_schema_extra=ADDED,
+    )
+
+
+class KWarmUpConfig(SparseConfig):
+    """Settings of the families that select k codes per token."""
+
+    k_warmup: Real = Field(
+        0.0, ge=0, le=1, description="share of the steps over which k falls from k_start", json_schema_extra=ADDED
+    )
+    k_start: Whole | None = Field(
+        None,
+        ge=1,
+        le=1_048_576,
+        description="active units per token in the first step, with k_warmup; None: the width of the layer",
+        json_schema_extra=ADDED,
+    )
+
+
 class SAEConfig(SparseConfig):
     """Settings of the families with a linear encoder."""
 
@@ -45,7 +93,8 @@ class SAEConfig(SparseConfig):
         None,
         ge=1,
         le=1_048_576,
-        description="number of dead units per token that reconstruct the residual (AuxK, Gao et al. 2024); None: without",
+        description="number of dead units per token that reconstruct the residual (AuxK, Gao et al. 2024); None: no "
+        "such loss",
         json_schema_extra=ADDED,
     )
     auxk_weight: Real = Field(
@@ -71,7 +120,7 @@ def checked_k(k: int, name: str, n_units: int) -> int:
     return k
 
 
-class FixedL0(SparseConfig):
+class FixedL0(FreeAtomsConfig):
     """Settings of the families whose sparsity is a number of active units."""
 
     k: Whole = Field(20, ge=1, le=1_048_576, description="active units per token")
@@ -81,5 +130,5 @@ class FixedL0(SparseConfig):
         return checked_k(self.k, name, n_units)
 
 
-class FixedL0Config(FixedL0, SAEConfig):
+class FixedL0Config(FixedL0, KWarmUpConfig, PreBiasConfig, SAEConfig):
     """Settings of the families with a linear encoder and a number of active units."""

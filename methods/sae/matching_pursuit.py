@@ -12,6 +12,7 @@ from methods.sae.config import FixedL0
 from methods.sae.library import build
 from methods.sae.matching_pursuit_steps import CachedGram, Path, Residual, pursue
 from methods.sae.method import SparseMethod
+from methods.sae.parallel_gradient import remove_parallel_gradient
 from methods.sae.revival import revival
 from methods.training.loop import StepLoss, Trainee
 from methods.training.normaliser import Normaliser
@@ -33,6 +34,10 @@ class PursuitAutoencoder(Trainee):
     def project(self) -> None:
         """Normalise the atoms to length 1, as the greedy step requires."""
         self.directions.div_(self.directions.norm(dim=1, keepdim=True) + 1e-8)
+
+    def adjust_gradients(self) -> None:
+        if self.config.remove_parallel_gradient:
+            remove_parallel_gradient(self.directions)
 
     def loss(self, *batch: Tensor) -> StepLoss:
         x = batch[0]

@@ -187,6 +187,7 @@ class LinearSAE(SparseMethod[A]):
         return library.start(tokens.width(reads), tokens.width("output"), n_units, seed=seed, encoder=encoder)
 
     def prepare(self, trainee: A, batches: Batches) -> None:
+        trainee.schedule(0, batches.per_epoch * self.config.epochs)
         if trainee.auxk is not None and self.config.auxk_tokens is None:
             trainee.auxk.dead_after = min(batches.n, MOST_TOKENS)
         if self.config.encoder_start == "dictionary":

@@ -7,10 +7,9 @@ from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
-from methods.sae.autoencoder import LinearAutoencoder
-from methods.sae.config import FixedL0Config, SAEConfig
-from methods.sae.library import Start
+from methods.sae.config import FixedL0Config
 from methods.sae.method import ActivationForm, LinearSAE
+from methods.sae.warm_up import WithK
 from methods.training import kernels
 from methods.training.entries import DENSE_FROM, SelectedCodes, largest_entries, sparse_here
 from methods.training.normaliser import Normaliser
@@ -39,12 +38,8 @@ def keep_largest(codes: Tensor, k: int) -> Tensor:
     return torch.zeros_like(codes).scatter_(-1, largest.indices, largest.values)
 
 
-class TopKAutoencoder(LinearAutoencoder):
+class TopKAutoencoder(WithK):
     """Autoencoder whose codes are the k largest of relu(pre-codes); only the error is minimised."""
-
-    def __init__(self, start: Start, config: SAEConfig, k: int) -> None:
-        super().__init__(start, config)
-        self.k = k
 
     def select(self, pre: Tensor) -> SelectedCodes | None:
         if self.k > DENSE_FROM * pre.shape[1]:

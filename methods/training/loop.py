@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,12 +46,21 @@ class Trainee(nn.Module):
     module for which this is not true is noticed in its first steps, and its steps are computed.
     """
 
-    replayable: ClassVar[bool] = True
-    """False: steps are never replayed, e.g. because a Python value changes now and then"""
+    replayable: bool = True
+    """False: steps are computed as long as it is, e.g. because a Python value changes between them"""
 
     @abstractmethod
     def loss(self, *batch: Tensor) -> StepLoss:
         """Return the loss of one batch of normalised tokens, one (m, width) tensor per field."""
+
+    def schedule(self, step: int, total: int) -> None:
+        """Set what follows from the number of the step, from 0; called before each step, and with total at the end.
+
+        It is not replayed: a step reads the result from a buffer that is filled here, or :attr:`replayable` is False.
+        """
+
+    def adjust_gradients(self) -> None:
+        """Change the gradients after the backward pass, before they are clipped."""
 
     def project(self) -> None:
         """Project the parameters onto their constraints; called before the first step and after each step."""
@@ -182,7 +191,7 @@ class _Run:
             self._update,
             self._state,
             self.trainee,
-            self.backend if self.trainee.replayable and self.total - self.step >= graphs.LEAST_STEPS else None,
+            self.backend if self.total - self.step >= graphs.LEAST_STEPS else None,
             note=self.on_note,
             raises=lambda error: is_out_of_memory(error) and self.batches.are_on_device,
         )
@@ -190,6 +199,7 @@ class _Run:
             self._train(steps)
         finally:
             steps.close()
+        self.trainee.schedule(self.total, self.total)
         self._check_parameters()
         if self.checkpoint is not None:
             self.checkpoint.clear()
@@ -219,7 +229,8 @@ class _Run:
             self.rate.fill_(rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate if self.rate is None else self.rate
-        losses = steps(*batch)
+        self.trainee.schedule(self.step, self.total)
+        losses = steps(*batch) if self.trainee.replayable else self._update(*batch)
         self.step += 1
         self.progress(self.step, self.total, "training steps")
         return losses
@@ -231,6 +242,7 @@ class _Run:
         with self.amp:
             losses = self.trainee.loss(*batch)
         losses.total.backward()
+        self.trainee.adjust_gradients()
         nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)

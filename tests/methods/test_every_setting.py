@@ -39,6 +39,8 @@ IDLE = {
     "backend": "all backends agree",
     "threshold_momentum": "tells training where to look first",
 }
+#: A dictionary that is never trained has no gradient.
+NO_SAY = [("frozen_decoder_sae", "remove_parallel_gradient")]
 #: Settings of the terms for dead units, and families in which no unit is dead on this layer, so that they are 0.
 OF_DEAD_UNITS = ("dead_weight", "dead_over", "auxk", "auxk_tokens", "auxk_weight")
 NONE_DEAD = ("jumprelu_sae", "transcoder", "vanilla_sae")
@@ -54,6 +56,6 @@ def test_every_setting_has_a_say(name: str) -> None:
         return method.encode(tokens.fields[method.spec.reads])
 
     for what, setting, config, without in variants(name):
-        idle = setting in ("", *IDLE) or (setting in OF_DEAD_UNITS and name in NONE_DEAD)
+        idle = setting in ("", *IDLE) or (setting in OF_DEAD_UNITS and name in NONE_DEAD) or (name, setting) in NO_SAY
         one, other = codes(config), codes(without)
         assert (one.shape != other.shape or not torch.equal(one, other)) != idle, what

@@ -22,6 +22,8 @@ OTHERS: dict[str, Any] = {
     "encode_iterations": 3,
     "image_share": 0.3,
     "k": 2,
+    "k_start": 12,
+    "k_warmup": 0.5,
     "max_classes": 3,
     "max_cosine": 0.99,
     "max_tokens": 300,
@@ -31,8 +33,11 @@ OTHERS: dict[str, Any] = {
     "outlier_factor": 1.0,
     "parts": 2,
     "points": 30,
+    "pre_bias": True,
     "prefixes": (0.3, 1.0),
+    "remove_parallel_gradient": True,
     "sparsity": 0.5,
+    "sparsity_warmup": 0.5,
     "target_l0": 2.0,
     "tau": 0.3,
     "threshold_momentum": 0.0,
@@ -51,6 +56,7 @@ WITH_ALL: dict[str, dict[str, Any]] = {
     "auxk": {"auxk_tokens": 1},
     "auxk_tokens": {"auxk": 3},
     "auxk_weight": {"auxk": 3, "auxk_tokens": 1},
+    "k_start": {"k_warmup": 0.5},
 }
 #: The same in one family.
 WITH: dict[tuple[str, str], dict[str, Any]] = {

@@ -10,7 +10,7 @@ from methods import register
 from methods.base import Device, LinearSite, MethodSpec, Progress, Tokens
 from methods.errors import UserError
 from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
-from methods.sae.config import FixedL0Config, SparseConfig
+from methods.sae.config import FixedL0, KWarmUpConfig, SAEConfig
 from methods.sae.library import Start
 from methods.sae.method import ActivationForm, LinearSAE
 from methods.sae.topk import TopKAutoencoder, keep_largest
@@ -21,10 +21,14 @@ from methods.training.normaliser import Normaliser
 NOTED_SHARE = 0.5
 
 
+class SkipTranscoderConfig(FixedL0, KWarmUpConfig, SAEConfig):
+    """Settings of the skip transcoder: no pre_bias, since what is read is not what is reconstructed."""
+
+
 class SkipTranscoderModule(TopKAutoencoder):
     """``topk(relu(weight q + bias)) @ atoms + skip q + output_bias``, in normalised spaces of q and a."""
 
-    def __init__(self, start: Start, config: SparseConfig, k: int) -> None:
+    def __init__(self, start: Start, config: SkipTranscoderConfig, k: int) -> None:
         super().__init__(start, config, k)
         # Zero, as in the reference: the codes are first to explain the output.
         self.skip = nn.Parameter(torch.zeros(start.atoms.shape[1], start.weight.shape[1]))
@@ -54,7 +58,7 @@ class SkipTranscoder(LinearSAE[SkipTranscoderModule]):
         reads="input",
         reference="Paulo, Shabalin and Belrose 2025, Transcoders beat sparse autoencoders for interpretability",
     )
-    Config = FixedL0Config
+    Config = SkipTranscoderConfig
     fitted = (*LinearSAE.fitted, "skip_weight")
 
     skip_weight: Tensor

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from methods import register
 from methods.base import MethodSpec
 from methods.sae.library import Start
-from methods.sae.vanilla import VanillaAutoencoder, VanillaConfig, VanillaSAE
+from methods.sae.vanilla import L1Config, VanillaAutoencoder, VanillaSAE
 
 
 class TranscoderModule(VanillaAutoencoder):
     """``relu(weight @ (q - input_bias) + bias) @ atoms + output_bias``, in normalised spaces of q and a."""
 
-    def __init__(self, start: Start, config: VanillaConfig) -> None:
+    def __init__(self, start: Start, config: L1Config) -> None:
         super().__init__(start, config)
         self.input_bias = nn.Parameter(torch.zeros(start.weight.shape[1]))
         self.output_bias = nn.Parameter(torch.zeros(start.atoms.shape[1]))
@@ -37,4 +37,6 @@ class Transcoder(VanillaSAE):
         reads="input",
         reference="Dunefsky et al. 2024, Transcoders find interpretable LLM feature circuits",
     )
+    # Without pre_bias: what is read and what is reconstructed have a learned bias each.
+    Config = L1Config
     module = TranscoderModule

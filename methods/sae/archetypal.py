@@ -14,18 +14,21 @@ from methods.base import MethodSpec, Tokens
 from methods.errors import UserError
 from methods.number_types import Real, Whole
 from methods.numerics import sklearn_threads
-from methods.sae.config import SAEConfig, checked_k
+from methods.sae.config import PreBiasConfig, SAEConfig, checked_k
 from methods.sae.library import Start, build, start_of
 from methods.sae.method import ActivationForm, LinearSAE
 from methods.sae.topk import TopKAutoencoder, keep_largest
 from methods.training.batches import generator_of
 from methods.training.normaliser import Normaliser
 
-#: Number of tokens used by the k-means of the archetype points.
+#: Number of tokens used by the k-means of the archetype points, if there are fewer points.
 KMEANS_TOKENS = 200_000
 
+#: Seed of the k-means: a constant, because all initialisations have the same points.
+KMEANS_SEED = 0
 
-class ArchetypalConfig(SAEConfig):
+
+class ArchetypalConfig(PreBiasConfig, SAEConfig):
     """Settings of the archetypal SAE."""
 
     sparsity: Real = Field(0.1, gt=0, le=1, description="active units per token as a share of all (App. E.1)")
@@ -34,7 +37,7 @@ class ArchetypalConfig(SAEConfig):
         None, ge=1, le=10_000_000, description="archetype points, at least one per unit; None: one per unit"
     )
     point_source: Literal["tokens", "kmeans"] = Field(
-        "tokens", description="points are probing tokens drawn by the seed, or k-means centres that start from them"
+        "kmeans", description="points are k-means centres of the probing tokens, or tokens; the same for all seeds"
     )
     delta: Real = Field(1.0, ge=0, le=1e6, description="longest relaxation of an atom, in normalised space")
 
@@ -80,8 +83,11 @@ class ArchetypalAutoencoder(TopKAutoencoder):
         self.relaxation.mul_(torch.where(length > delta, delta / length.clamp_min(1e-30), 1.0))
 
 
-def archetype_points(tokens: Tokens, normaliser: Normaliser, number: int, *, seed: int, source: str) -> Tensor:
-    """Return points (number, d) in normalised space whose convex combinations are the atoms; they depend on the seed.
+def archetype_points(tokens: Tokens, normaliser: Normaliser, number: int, *, source: str) -> Tensor:
+    """Return points (number, d) in normalised space whose convex combinations are the atoms.
+
+    In Fel et al. 2025 they are an input, the same for all initialisations. Here they follow from the tokens and their
+    number alone, so that runs of several seeds share them: no draw depends on the seed of the fit.
 
     Raises:
         UserError: if there are fewer tokens than points.
@@ -91,16 +97,22 @@ def archetype_points(tokens: Tokens, normaliser: Normaliser, number: int, *, see
             f"archetypal_sae needs {number} archetype points, but there are only {tokens.n} probing tokens: "
             "lower expansion_factor or keep more tokens per image."
         )
-    order = torch.randperm(tokens.n, generator=generator_of("archetype points", seed)).numpy()
+    order = torch.randperm(tokens.n, generator=generator_of("archetype points", number)).numpy()
     drawn = normaliser(tokens.gather("output", np.sort(order[:number])))
     if source == "tokens":
         return drawn
     from sklearn.cluster import MiniBatchKMeans
 
-    seen = normaliser(tokens.gather("output", np.sort(order[:KMEANS_TOKENS]))).numpy()
+    n_seen = max(KMEANS_TOKENS, number)
+    seen = normaliser(tokens.gather("output", np.sort(order[:n_seen]))).numpy()
+    # A centre of few tokens is not moved onto a token drawn at random, where another centre may be: two units would be
+    # equal. All centres start on tokens, so none is far from all of them.
+    kmeans = MiniBatchKMeans(
+        number, init=drawn.numpy(), n_init=1, batch_size=8192, random_state=KMEANS_SEED, reassignment_ratio=0
+    )
     with sklearn_threads():
-        fitted = MiniBatchKMeans(number, init=drawn.numpy(), n_init=1, batch_size=8192, random_state=seed).fit(seen)
-    return torch.from_numpy(fitted.cluster_centers_.astype(np.float32))
+        kmeans.fit(seen)
+    return torch.from_numpy(kmeans.cluster_centers_.astype(np.float32))
 
 
 @register
@@ -113,12 +125,15 @@ class ArchetypalSAE(LinearSAE[ArchetypalAutoencoder]):
         family="sae",
         reads="output",
         reference="Fel et al. 2025, Archetypal SAE; overcomplete",
+        # Version 2: the points follow from the tokens alone, and are k-means centres by default. They were tokens drawn
+        # by the init seed, so that fits of two seeds had different dictionaries to begin with.
+        version=2,
     )
     Config = ArchetypalConfig
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> ArchetypalAutoencoder:
         config: ArchetypalConfig = self.config
-        points = archetype_points(tokens, normaliser, config.points or n_units, seed=seed, source=config.point_source)
+        points = archetype_points(tokens, normaliser, config.points or n_units, source=config.point_source)
         k = config.k_of(self.spec.name, n_units)
         module = build("RATopKSAE", tokens.width("output"), n_units, points, seed=seed, top_k=k)
         return ArchetypalAutoencoder(start_of(module, config.encoder_start), config, k, points)

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from methods.sae.config import SparseConfig
+from methods.sae.auxk import AuxK
+from methods.sae.config import FreeAtomsConfig, PreBiasConfig, SAEConfig
 from methods.sae.library import Start
+from methods.sae.parallel_gradient import remove_parallel_gradient
 from methods.sae.revival import revival
 from methods.training.entries import (
     Decoded,
@@ -55,12 +57,15 @@ class LinearAutoencoder(Trainee):
     a GPU, everything is dense.
     """
 
-    def __init__(self, start: Start, config: SparseConfig) -> None:
+    def __init__(self, start: Start, config: SAEConfig) -> None:
         super().__init__()
         self.weight = nn.Parameter(start.weight.clone())
         self.bias = nn.Parameter(start.bias.clone())
         self.directions = nn.Parameter(start.atoms.clone())
         self.config = config
+        pre_bias = isinstance(config, PreBiasConfig) and config.pre_bias
+        self.pre_bias = nn.Parameter(torch.zeros(start.atoms.shape[1])) if pre_bias else None
+        self.auxk = AuxK(len(start.weight), config.auxk, config.auxk_tokens) if config.auxk else None
 
     # ---- what a family implements
 
@@ -112,11 +117,15 @@ class LinearAutoencoder(Trainee):
 
     def effective_bias(self) -> Tensor:
         """Return the (n_units,) bias of the encoder."""
-        return self.bias
+        return self.bias if self.pre_bias is None else self.bias - self.weight @ self.pre_bias
 
     def learned_output_bias(self) -> Tensor | float:
         """Return the (d_out,) bias added to the reconstruction; 0 if only the mean of the tokens is added."""
-        return 0.0
+        return 0.0 if self.pre_bias is None else self.pre_bias
+
+    def adjust_gradients(self) -> None:
+        if isinstance(self.config, FreeAtomsConfig) and self.config.remove_parallel_gradient:
+            remove_parallel_gradient(self.directions)
 
     @torch.no_grad()
     def project(self) -> None:
@@ -142,13 +151,24 @@ class LinearAutoencoder(Trainee):
         """Return the () mean squared error of the reconstruction."""
         return (codes.decode(self.atoms()) + self.learned_output_bias() - target).square().mean()
 
+    @torch.no_grad()
+    def residual(self, codes: Codes, target: Tensor) -> Tensor:
+        """Return what the reconstruction leaves of the target (n, d_out), detached."""
+        return target - codes.decode(self.atoms()) - self.learned_output_bias()
+
     def loss(self, *batch: Tensor) -> StepLoss:
-        """Return reconstruction error plus penalty, less the dead-unit term; a batch is (x,) or (x, target)."""
+        """Return the error plus penalty and AuxK, less the dead-unit term; a batch is (x,) or (x, target)."""
         x, target = batch[0], batch[-1]
         codes, pre = self.codes(x)
         error = self.error(codes, target)
         total = error + self.penalty(codes, pre) + self.auxiliary(codes, pre, target)
         fires = codes.fires()
-        if weight := self.config.dead_weight:
+        if weight := self.config.dead_weight_of(len(x)):
             total = total - weight * revival(x.mean(0), self.weight, self.effective_bias(), fires == 0)
+        if self.auxk is not None:
+            self.auxk.count(fires, len(x))
+            encoder = self.weight, self.effective_bias()
+            total = total + self.config.auxk_weight * self.auxk.loss(
+                x, self.residual(codes, target), *encoder, self.atoms()
+            )
         return StepLoss(total, error, fires)

@@ -11,10 +11,10 @@ from torch import Tensor
 from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.number_types import Real
-from methods.sae.autoencoder import LinearAutoencoder
 from methods.sae.config import FixedL0Config
 from methods.sae.library import Start
 from methods.sae.method import ActivationForm, LinearSAE
+from methods.sae.warm_up import WithK
 from methods.training.batches import Batches
 from methods.training.entries import DENSE_FROM, SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
@@ -32,15 +32,15 @@ class BatchTopKConfig(FixedL0Config):
     )
 
 
-class BatchTopKAutoencoder(LinearAutoencoder):
+class BatchTopKAutoencoder(WithK):
     """Autoencoder whose codes are relu(pre-codes) down to the (k * n)-th largest of the batch."""
 
     running_threshold: Tensor
     """() running mean of the threshold; NaN before the first batch"""
 
     def __init__(self, start: Start, config: BatchTopKConfig, k: int) -> None:
-        super().__init__(start, config)
-        self.k, self.momentum = k, config.threshold_momentum
+        super().__init__(start, config, k)
+        self.momentum = config.threshold_momentum
         self.register_buffer("running_threshold", torch.tensor(float("nan")))
 
     def select(self, pre: Tensor) -> SelectedCodes | None:

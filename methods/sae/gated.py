@@ -9,15 +9,16 @@ from torch import Tensor, nn
 from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.number_types import Real
-from methods.sae.autoencoder import Codes, LinearAutoencoder
-from methods.sae.config import SAEConfig
+from methods.sae.autoencoder import Codes
+from methods.sae.config import FreeAtomsConfig, PreBiasConfig, SAEConfig, SparsityWarmUpConfig
 from methods.sae.library import Start
 from methods.sae.method import ActivationForm, LinearSAE
+from methods.sae.warm_up import WithSparsityWarmUp
 from methods.training.entries import SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
 
 
-class GatedConfig(SAEConfig):
+class GatedConfig(PreBiasConfig, FreeAtomsConfig, SparsityWarmUpConfig, SAEConfig):
     """Settings of the gated SAE."""
 
     l1_weight: Real = Field(
@@ -25,13 +26,13 @@ class GatedConfig(SAEConfig):
     )
 
 
-class GatedAutoencoder(LinearAutoencoder):
+class GatedAutoencoder(WithSparsityWarmUp):
     """Codes ``1[gate > 0] * relu(magnitude)``, whose two affine maps share the directions of their weights.
 
     ::
 
-        gate      = weight x + bias
-        magnitude = exp(log_gain) * weight x + magnitude_bias
+        gate      = weight (x - pre_bias) + bias
+        magnitude = exp(log_gain) * weight (x - pre_bias) + magnitude_bias
 
     The loss is the error, ``l1_weight`` times the mean over tokens of ``sum relu(gate)``, and the error of the
     reconstruction by ``relu(gate)``, in which the atoms are constant (Rajamanoharan et al. 2024, eq. 8): it is what
@@ -51,7 +52,7 @@ class GatedAutoencoder(LinearAutoencoder):
 
     def shift(self) -> Tensor:
         """Return the difference (n_units,) between the magnitude and the gain times the gate's pre-code."""
-        return self.magnitude_bias - self.gain() * self.effective_bias()
+        return self.magnitude_bias - self.gain() * self.bias
 
     def select(self, pre: Tensor) -> SelectedCodes | None:
         return entries_from(pre, torch.full((pre.shape[1],), torch.finfo(pre.dtype).tiny))
@@ -63,7 +64,7 @@ class GatedAutoencoder(LinearAutoencoder):
         return torch.relu(gain * pre + shift) * (pre.detach() > 0)
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor:
-        return self.config.l1_weight * torch.relu(pre).sum() / codes.n
+        return self.scaled(self.config.l1_weight) * torch.relu(pre).sum() / codes.n
 
     def auxiliary(self, codes: Codes, pre: Tensor, target: Tensor) -> Tensor:
         by_gate = codes._replace(values=torch.relu(pre)).decode(self.atoms().detach())

@@ -9,16 +9,17 @@ from torch import Tensor, nn
 from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.number_types import Real
-from methods.sae.autoencoder import Codes, LinearAutoencoder
-from methods.sae.config import SAEConfig
+from methods.sae.autoencoder import Codes
+from methods.sae.config import FreeAtomsConfig, PreBiasConfig, SAEConfig, SparsityWarmUpConfig
 from methods.sae.jumprelu_gradient import FusedJump, jump_relu, step
 from methods.sae.library import Start, build, start_of
 from methods.sae.method import ActivationForm, LinearSAE
+from methods.sae.warm_up import WithSparsityWarmUp
 from methods.training.entries import SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
 
 
-class JumpReLUConfig(SAEConfig):
+class JumpReLUConfig(FreeAtomsConfig, SparsityWarmUpConfig, PreBiasConfig, SAEConfig):
     """Settings of the JumpReLU SAE."""
 
     sparsity_weight: Real = Field(1e-3, ge=0, le=1e6, description="weight of the penalty on L0, active units per token")
@@ -43,7 +44,7 @@ class JumpReLUConfig(SAEConfig):
     )
 
 
-class JumpReLUAutoencoder(LinearAutoencoder):
+class JumpReLUAutoencoder(WithSparsityWarmUp):
     """Codes are ``pre * (pre > threshold)``; log-thresholds are learned, so that thresholds stay above 0."""
 
     config: JumpReLUConfig
@@ -80,7 +81,7 @@ class JumpReLUAutoencoder(LinearAutoencoder):
         l0 = active / codes.n
         if self.config.target_l0 is not None:
             l0 = (l0 / self.config.target_l0 - 1).square()
-        return self.config.sparsity_weight * l0
+        return self.scaled(self.config.sparsity_weight) * l0
 
 
 @register

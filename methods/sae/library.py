@@ -11,10 +11,11 @@ the library                                                 here
 BatchTopK's ``top_k`` counts the whole batch                ``k`` tokens times rows (:mod:`methods.sae.batchtopk`)
 its running threshold is not in ``state_dict``              a buffer, saved with the method
 ``mse_l1`` sums \|z\|  over the batch                        per token; the library's form is ``l1_over="batch"``
-``reanimation_regularizer`` omits 1/B                       the mean of App. E.1 (:mod:`methods.sae.revival`)
+``reanimation_regularizer`` omits 1/B                       App. E.1; the library's form is ``dead_over="batch"``
 the JumpReLU backward divides by the bandwidth twice        once (:mod:`methods.sae.jumprelu_gradient`)
 ``RelaxedArchetypalDictionary(delta=0)`` is NaN             no relaxation (:mod:`methods.sae.archetypal`)
 more atoms than points gives zero atoms                     refused: at least as many points as atoms
+its points are an input                                     from the tokens alone: the same for all seeds (archetypal)
 ``eval()`` returns None; a stale fused dictionary           the library's modules are never put in evaluation mode
 MpSAE's ``pre_codes`` is the residual                       the residual times the atoms (matching_pursuit)
 MpSAE's dropout is lost after ``eval()``                    there is no dropout
@@ -22,6 +23,10 @@ MpSAE's dropout is lost after ``eval()``                    there is no dropout
 no Matryoshka, no transcoder                                built from its BatchTopK and plain modules
 ``train_sae`` prints and waits for the device every step    :mod:`methods.training.loop`
 ==========================================================  ==========================================================
+
+Options that the library does not have, all off by default, so that they are no deviations: AuxK
+(:mod:`methods.sae.auxk`), a learned pre-bias (:mod:`methods.sae.autoencoder`), gradients orthogonal to the atoms
+(:mod:`methods.sae.parallel_gradient`), and warm-ups of the sparsity weight and of k (:mod:`methods.sae.warm_up`).
 """
 
 from __future__ import annotations

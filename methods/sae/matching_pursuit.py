@@ -12,6 +12,7 @@ from methods.sae.config import FixedL0
 from methods.sae.library import build
 from methods.sae.matching_pursuit_steps import CachedGram, Path, Residual, pursue
 from methods.sae.method import SparseMethod
+from methods.sae.parallel_gradient import remove_parallel_gradient
 from methods.sae.revival import revival
 from methods.training.loop import StepLoss, Trainee
 from methods.training.normaliser import Normaliser
@@ -24,15 +25,19 @@ class PursuitAutoencoder(Trainee):
     next.
     """
 
-    def __init__(self, directions: Tensor, *, dead_weight: float, k: int) -> None:
+    def __init__(self, directions: Tensor, config: FixedL0, k: int) -> None:
         super().__init__()
         self.directions = nn.Parameter(directions.clone())
-        self.dead_weight, self.k = dead_weight, k
+        self.config, self.k = config, k
 
     @torch.no_grad()
     def project(self) -> None:
         """Normalise the atoms to length 1, as the greedy step requires."""
         self.directions.div_(self.directions.norm(dim=1, keepdim=True) + 1e-8)
+
+    def adjust_gradients(self) -> None:
+        if self.config.remove_parallel_gradient:
+            remove_parallel_gradient(self.directions)
 
     def loss(self, *batch: Tensor) -> StepLoss:
         x = batch[0]
@@ -41,8 +46,8 @@ class PursuitAutoencoder(Trainee):
         error = residual.square().mean()
         fires = _fires(path, len(self.directions))
         total = error
-        if self.dead_weight:
-            total = error - self.dead_weight * revival(residual.mean(0), self.directions, None, fires == 0)
+        if weight := self.config.dead_weight_of(len(x)):
+            total = error - weight * revival(residual.mean(0), self.directions, None, fires == 0)
         return StepLoss(total, error, fires)
 
 
@@ -78,7 +83,7 @@ class MatchingPursuitSAE(SparseMethod[PursuitAutoencoder]):
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> PursuitAutoencoder:
         k = self.config.k_of(self.spec.name, n_units)
         module = build("MpSAE", tokens.width("output"), n_units, seed=seed, k=k)
-        return PursuitAutoencoder(module.dictionary._weights.detach(), dead_weight=self.config.dead_weight, k=k)
+        return PursuitAutoencoder(module.dictionary._weights.detach(), self.config, k)
 
     def fold(self, trainee: PursuitAutoencoder, reads: Normaliser, writes: Normaliser) -> None:
         self.scale = torch.tensor(writes.scale)

@@ -52,7 +52,7 @@ class NestedAutoencoder(BatchTopKAutoencoder):
 
     def error(self, codes: Codes, target: Tensor) -> Tensor:
         total = torch.zeros((), device=target.device)
-        so_far: Tensor | float = 0.0
+        so_far = self.learned_output_bias()
         atoms = self.atoms()
         for low, high in zip([0, *self.sizes], self.sizes, strict=False):
             # Each group is decoded once: a prefix is the previous prefix plus its own group.

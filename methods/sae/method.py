@@ -16,6 +16,8 @@ from methods.linear_decoder import LinearDecoder
 from methods.pretrained.trained_dictionary import Activation, TrainedConfig, TrainedDictionary
 from methods.sae import library
 from methods.sae.autoencoder import LinearAutoencoder
+from methods.sae.auxk import MOST_TOKENS
+from methods.sae.dead_units import dead_units_note
 from methods.training import graphs
 from methods.training.batches import Batches
 from methods.training.checkpoint import Checkpoint
@@ -82,6 +84,8 @@ class SparseMethod(LinearDecoder, Generic[T]):
         if trainee is None:
             trainee = trained()
         self.fold(trainee, normalisers[0], normalisers[-1])
+        if self.history and (note := dead_units_note(self.history[-1].silent, self.n_units, self.config)):
+            self.notes.append(note)
         self.notes += batches.notes
 
     def _train(self, trainee: T, batches: Batches, progress: Progress) -> T:
@@ -183,6 +187,9 @@ class LinearSAE(SparseMethod[A]):
         return library.start(tokens.width(reads), tokens.width("output"), n_units, seed=seed, encoder=encoder)
 
     def prepare(self, trainee: A, batches: Batches) -> None:
+        trainee.schedule(0, batches.per_epoch * self.config.epochs)
+        if trainee.auxk is not None and self.config.auxk_tokens is None:
+            trainee.auxk.dead_after = min(batches.n, MOST_TOKENS)
         if self.config.encoder_start == "dictionary":
             trainee.fit_gain(*next(batches.epoch(0)))
 

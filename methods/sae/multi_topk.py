@@ -13,7 +13,7 @@ from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.number_types import Real
 from methods.sae.autoencoder import Codes
-from methods.sae.config import FixedL0Config, checked_k
+from methods.sae.config import FixedL0, PreBiasConfig, SAEConfig, checked_k
 from methods.sae.library import Start
 from methods.sae.topk import TopKAutoencoder, TopKSAE, keep_largest
 from methods.training.normaliser import Normaliser
@@ -22,7 +22,7 @@ from methods.training.normaliser import Normaliser
 Factor = Annotated[Real, Field(gt=0, le=1000)]
 
 
-class MultiTopKConfig(FixedL0Config):
+class MultiTopKConfig(FixedL0, PreBiasConfig, SAEConfig):
     """Settings of Multi-TopK; ``k`` is the number of active units per token at evaluation."""
 
     factors: tuple[Factor, ...] = Field(

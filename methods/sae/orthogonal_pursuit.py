@@ -73,23 +73,21 @@ def orthogonal_pursuit(x: Tensor, atoms: Tensor, k: int, sweeps: int, gram: Tens
 class OrthogonalPursuitAutoencoder(PursuitAutoencoder):
     """Unit atoms that minimise the residual of orthogonal matching pursuit; its codes are constants of a step."""
 
-    def __init__(self, directions: Tensor, *, dead_weight: float, k: int, sweeps: int) -> None:
-        super().__init__(directions, dead_weight=dead_weight, k=k)
-        self.sweeps = sweeps
+    config: OrthogonalPursuitConfig
 
     def loss(self, *batch: Tensor) -> StepLoss:
         x = batch[0]
         atoms = self.directions.detach()
         # Not in bfloat16: each choice builds on the previous ones.
         with torch.autocast(x.device.type, enabled=False):
-            path = orthogonal_pursuit(x, atoms, self.k, self.sweeps, gram_of(atoms))
+            path = orthogonal_pursuit(x, atoms, self.k, self.config.sweeps, gram_of(atoms))
             residual = x - _decoded(path, self.directions)
             error = residual.square().mean()
         active = path.values > 0
         fires = torch.zeros(len(atoms), device=x.device).index_add_(0, path.units.flatten(), active.flatten().float())
         total = error
-        if self.dead_weight:
-            total = error - self.dead_weight * revival(residual.mean(0), self.directions, None, fires == 0)
+        if weight := self.config.dead_weight_of(len(x)):
+            total = error - weight * revival(residual.mean(0), self.directions, None, fires == 0)
         return StepLoss(total, error, fires)
 
 
@@ -124,12 +122,7 @@ class OrthogonalPursuitSAE(MatchingPursuitSAE):
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> PursuitAutoencoder:
         k = self.config.k_of(self.spec.name, n_units)
         module = build("OMPSAE", tokens.width("output"), n_units, seed=seed, k=k)
-        return OrthogonalPursuitAutoencoder(
-            module.dictionary._weights.detach(),
-            dead_weight=self.config.dead_weight,
-            k=k,
-            sweeps=self.config.sweeps,
-        )
+        return OrthogonalPursuitAutoencoder(module.dictionary._weights.detach(), self.config, k)
 
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()

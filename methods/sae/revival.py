@@ -12,6 +12,8 @@ def revival(mean_input: Tensor, weight: Tensor, bias: Tensor | None, dead: Tenso
     gradient cost one product of a matrix and a vector instead of a pass over all pre-codes. ``mean_input`` (d,) is the
     mean of the batch's inputs (of the residuals in matching pursuit), ``dead`` (n_units,) bool the set F of units that
     are exactly zero on the whole batch; ``weight`` is (n_units, d) and ``bias`` (n_units,).
+
+    overcomplete's ``reanimation_regularizer`` has no 1 / B: see :meth:`methods.sae.config.SparseConfig.dead_weight_of`.
     """
     pre = weight @ mean_input
     if bias is not None:

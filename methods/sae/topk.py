@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
-from methods.sae.autoencoder import LinearAutoencoder
-from methods.sae.config import FixedL0Config, SparseConfig
-from methods.sae.library import Start
+from methods.sae.config import FixedL0, FixedL0Config
 from methods.sae.method import ActivationForm, LinearSAE
+from methods.sae.warm_up import WithK
 from methods.training import kernels
 from methods.training.entries import DENSE_FROM, SelectedCodes, largest_entries, sparse_here
 from methods.training.normaliser import Normaliser
@@ -39,12 +40,8 @@ def keep_largest(codes: Tensor, k: int) -> Tensor:
     return torch.zeros_like(codes).scatter_(-1, largest.indices, largest.values)
 
 
-class TopKAutoencoder(LinearAutoencoder):
+class TopKAutoencoder(WithK):
     """Autoencoder whose codes are the k largest of relu(pre-codes); only the error is minimised."""
-
-    def __init__(self, start: Start, config: SparseConfig, k: int) -> None:
-        super().__init__(start, config)
-        self.k = k
 
     def select(self, pre: Tensor) -> SelectedCodes | None:
         if self.k > DENSE_FROM * pre.shape[1]:
@@ -73,7 +70,7 @@ class TopKSAE(LinearSAE[TopKAutoencoder]):
         reference="Gao et al. 2024, Scaling and evaluating sparse autoencoders; overcomplete",
         version=2,
     )
-    Config = FixedL0Config
+    Config: ClassVar[type[FixedL0]] = FixedL0Config
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> TopKAutoencoder:
         k = self.config.k_of(self.spec.name, n_units)

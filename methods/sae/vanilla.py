@@ -11,15 +11,16 @@ from torch import Tensor
 from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.number_types import Real
-from methods.sae.autoencoder import Codes, LinearAutoencoder
-from methods.sae.config import SAEConfig
+from methods.sae.autoencoder import Codes
+from methods.sae.config import FreeAtomsConfig, PreBiasConfig, SAEConfig, SparsityWarmUpConfig
 from methods.sae.method import LinearSAE
+from methods.sae.warm_up import WithSparsityWarmUp
 from methods.training.entries import GivenCodes, SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
 
 
-class VanillaConfig(SAEConfig):
-    """Settings of the vanilla SAE."""
+class L1Config(FreeAtomsConfig, SparsityWarmUpConfig, SAEConfig):
+    """Settings of the families with ReLU codes and an L1 penalty."""
 
     l1_weight: Real = Field(5e-3, ge=0, le=1e6, description="weight of the mean over tokens of the sum of |codes|")
     l1_over: Literal["token", "batch"] = Field(
@@ -27,10 +28,14 @@ class VanillaConfig(SAEConfig):
     )
 
 
-class VanillaAutoencoder(LinearAutoencoder):
+class VanillaConfig(PreBiasConfig, L1Config):
+    """Settings of the vanilla SAE."""
+
+
+class VanillaAutoencoder(WithSparsityWarmUp):
     """``mean (x - codes @ atoms)^2 + l1_weight * sum |codes|``, codes = relu(pre-codes)."""
 
-    config: VanillaConfig
+    config: L1Config
 
     def select(self, pre: Tensor) -> SelectedCodes | None:
         return entries_from(pre, torch.full((pre.shape[1],), torch.finfo(pre.dtype).tiny))
@@ -43,7 +48,7 @@ class VanillaAutoencoder(LinearAutoencoder):
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor:
         tokens = codes.n if self.config.l1_over == "batch" else 1
         # No code is negative, so their sum is their L1 norm.
-        return self.config.l1_weight * tokens * (codes.values.sum() / codes.n)
+        return self.scaled(self.config.l1_weight) * tokens * (codes.values.sum() / codes.n)
 
 
 @register
@@ -57,7 +62,7 @@ class VanillaSAE(LinearSAE[VanillaAutoencoder]):
         reads="output",
         reference="Bricken et al. 2023, Towards monosemanticity; overcomplete",
     )
-    Config = VanillaConfig
+    Config: ClassVar[type[L1Config]] = VanillaConfig
     module: ClassVar[type[VanillaAutoencoder]] = VanillaAutoencoder
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> VanillaAutoencoder:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -30,9 +32,16 @@ class Checkpoint:
     def due(self) -> bool:
         return time.monotonic() - self._last >= self.every_seconds
 
-    def save(self, module: nn.Module, optimiser: torch.optim.Optimizer, header: dict[str, Any]) -> None:
-        """Write the run's state, replacing the previous one."""
+    def save(
+        self,
+        module: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        header: dict[str, Any],
+        more: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
+        """Write the run's state, replacing the previous one; ``more`` are tensors of the loop."""
         tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
+        tensors |= {f"loop.{name}": value for name, value in more.items()}
         named = {id(parameter): name for name, parameter in module.named_parameters()}
         for parameter, state in optimiser.state.items():
             tensors.update({f"optimiser.{named[id(parameter)]}.{key}": value for key, value in state.items()})
@@ -49,9 +58,13 @@ class Checkpoint:
             save_file(tensors, partial, metadata={"checkpoint": json.dumps(header, sort_keys=True)})
 
     def restore(
-        self, module: nn.Module, optimiser: torch.optim.Optimizer, identity: dict[str, Any]
-    ) -> dict[str, Any] | None:
-        """Restore a saved run of the same identity and return its header; otherwise change nothing and return None."""
+        self, module: nn.Module, optimiser: torch.optim.Optimizer, identity: dict[str, Any], more: Sequence[str] = ()
+    ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """Restore a saved run of the same identity; otherwise change nothing and return None.
+
+        Returns:
+            The header, and the tensors of the loop named in ``more``, without which a file is not of this version.
+        """
         if not self.path.is_file():
             return None
         try:
@@ -60,6 +73,7 @@ class Checkpoint:
                 if header["identity"] != json.loads(json.dumps(identity)):
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+                of_loop = {name: tensors[f"loop.{name}"] for name in more}
         except (SafetensorError, KeyError, OSError, json.JSONDecodeError):
             # An unreadable file must not prevent training: the run starts again and overwrites it.
             return None
@@ -71,7 +85,7 @@ class Checkpoint:
             state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             if state:
                 optimiser.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
-        return header
+        return header, of_loop
 
     def clear(self) -> None:
         self.path.unlink(missing_ok=True)

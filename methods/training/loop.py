@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,12 +46,21 @@ class Trainee(nn.Module):
     module for which this is not true is noticed in its first steps, and its steps are computed.
     """
 
-    replayable: ClassVar[bool] = True
-    """False: steps are never replayed, e.g. because a Python value changes now and then"""
+    replayable: bool = True
+    """False: steps are computed as long as it is, e.g. because a Python value changes between them"""
 
     @abstractmethod
     def loss(self, *batch: Tensor) -> StepLoss:
         """Return the loss of one batch of normalised tokens, one (m, width) tensor per field."""
+
+    def schedule(self, step: int, total: int) -> None:
+        """Set what follows from the number of the step, from 0; called before each step, and with total at the end.
+
+        It is not replayed: a step reads the result from a buffer that is filled here, or :attr:`replayable` is False.
+        """
+
+    def adjust_gradients(self) -> None:
+        """Change the gradients after the backward pass, before they are clipped."""
 
     def project(self) -> None:
         """Project the parameters onto their constraints; called before the first step and after each step."""
@@ -72,6 +81,8 @@ class EpochMetrics(NamedTuple):
     """active units per token in the epoch's last batch"""
     dead: float
     """share of units that are inactive on all tokens of the epoch's last batch"""
+    silent: float | None = None
+    """share of units that are inactive on all tokens of the epoch; None in fits of before it was counted"""
 
     def values(self) -> dict[str, float]:
         """Return series -> value, as in :func:`curves_of`."""
@@ -155,6 +166,8 @@ class _Run:
         self.total = self.batches.per_epoch * self.config.epochs
         self.sums = torch.zeros(2, device=device)
         """loss and error, summed over the epoch's batches so far"""
+        self.fired: Tensor | None = None
+        """(n_units,) bool: units that were active on a token of the epoch so far; None before the first step"""
         low = uses_bfloat16(self.config, device)
         self.amp = torch.autocast(device.type, torch.bfloat16, enabled=low, cache_enabled=False)
 
@@ -178,7 +191,7 @@ class _Run:
             self._update,
             self._state,
             self.trainee,
-            self.backend if self.trainee.replayable and self.total - self.step >= graphs.LEAST_STEPS else None,
+            self.backend if self.total - self.step >= graphs.LEAST_STEPS else None,
             note=self.on_note,
             raises=lambda error: is_out_of_memory(error) and self.batches.are_on_device,
         )
@@ -186,6 +199,7 @@ class _Run:
             self._train(steps)
         finally:
             steps.close()
+        self.trainee.schedule(self.total, self.total)
         self._check_parameters()
         if self.checkpoint is not None:
             self.checkpoint.clear()
@@ -215,7 +229,8 @@ class _Run:
             self.rate.fill_(rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate if self.rate is None else self.rate
-        losses = steps(*batch)
+        self.trainee.schedule(self.step, self.total)
+        losses = steps(*batch) if self.trainee.replayable else self._update(*batch)
         self.step += 1
         self.progress(self.step, self.total, "training steps")
         return losses
@@ -227,6 +242,7 @@ class _Run:
         with self.amp:
             losses = self.trainee.loss(*batch)
         losses.total.backward()
+        self.trainee.adjust_gradients()
         nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -234,6 +250,9 @@ class _Run:
         # Detached, so that nothing of this step's graph of derivatives is left when another step is recorded.
         kept = StepLoss(*(part.detach() for part in losses))
         self.sums += torch.stack([kept.total.float(), kept.error.float()])
+        if self.fired is None:
+            self.fired = torch.zeros_like(kept.fires, dtype=torch.bool)
+        self.fired |= kept.fires > 0
         return kept
 
     def _state(self) -> Iterator[Tensor]:
@@ -243,6 +262,8 @@ class _Run:
         for averages in self.optimiser.state.values():
             yield from averages.values()
         yield self.sums
+        if self.fired is not None:
+            yield self.fired
 
     def _checked_loss(self) -> float:
         """Return the sum of the losses of the epoch's batches so far; this waits for the device."""
@@ -264,11 +285,12 @@ class _Run:
     def _note_epoch(self, last: StepLoss, n_last: int) -> None:
         self._checked_loss()
         loss, error = (self.sums / self.batches.per_epoch).tolist()
+        assert self.fired is not None
         fires = last.fires.float()
-        self.history.append(
-            EpochMetrics(self.step, loss, error, float(fires.sum()) / n_last, float((fires == 0).float().mean()))
-        )
+        dead, silent = (float(units.float().mean()) for units in (fires == 0, ~self.fired))
+        self.history.append(EpochMetrics(self.step, loss, error, float(fires.sum()) / n_last, dead, silent))
         self.sums.zero_()
+        self.fired.zero_()
         self.on_metrics(self.step, self.history[-1].values())
 
     def _save_if_due(self) -> None:
@@ -276,13 +298,16 @@ class _Run:
             return
         self._checked_loss()
         header = {"identity": self.identity, "step": self.step, "sums": self.sums.tolist(), "history": self.history}
-        self.checkpoint.save(self.trainee, self.optimiser, header)
+        assert self.fired is not None
+        self.checkpoint.save(self.trainee, self.optimiser, header, {"fired": self.fired})
 
     def _resume(self) -> None:
         if self.checkpoint is None:
             return
-        header = self.checkpoint.restore(self.trainee, self.optimiser, self.identity)
-        if header is not None:
+        restored = self.checkpoint.restore(self.trainee, self.optimiser, self.identity, ("fired",))
+        if restored is not None:
+            header, more = restored
+            self.fired = more["fired"].to(self.batches.device)
             self.step = int(header["step"])
             self.sums = torch.tensor(header["sums"], device=self.batches.device)
             self.history = [EpochMetrics(*entry) for entry in header["history"]]

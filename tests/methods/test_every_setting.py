@@ -39,10 +39,14 @@ IDLE = {
     "backend": "all backends agree",
     "threshold_momentum": "tells training where to look first",
 }
-#: Families in which no unit is dead on this layer, so that its weight multiplies nothing.
-NONE_DEAD = ("archetypal_sae", "gated_sae", "jumprelu_sae", "multi_topk_sae", "transcoder", "vanilla_sae")
-#: The term moves the encoder, which is frozen here.
-FROZEN = ("frozen_encoder_sae",)
+#: A dictionary or encoder that is never trained has no gradient.
+NO_SAY = [
+    ("frozen_decoder_sae", "remove_parallel_gradient"),
+    *(("frozen_encoder_sae", setting) for setting in ("dead_weight", "dead_over")),
+]
+#: Settings of the terms for dead units, and families in which no unit is dead on this layer, so that they are 0.
+OF_DEAD_UNITS = ("dead_weight", "dead_over", "auxk", "auxk_tokens", "auxk_weight")
+NONE_DEAD = ("gated_sae", "jumprelu_sae", "multi_topk_sae", "transcoder", "vanilla_sae")
 
 
 @pytest.mark.parametrize("name", built_in())
@@ -57,6 +61,6 @@ def test_every_setting_has_a_say(name: str) -> None:
         return torch.cat([codes, method.reconstruct(codes, x)], dim=1)
 
     for what, setting, config, without in variants(name):
-        expected = setting not in ("", *IDLE) and not (setting == "dead_weight" and name in (*NONE_DEAD, *FROZEN))
+        idle = setting in ("", *IDLE) or (setting in OF_DEAD_UNITS and name in NONE_DEAD) or (name, setting) in NO_SAY
         one, other = computed(config), computed(without)
-        assert (one.shape != other.shape or not torch.equal(one, other)) == expected, what
+        assert (one.shape != other.shape or not torch.equal(one, other)) != idle, what

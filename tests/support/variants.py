@@ -9,6 +9,9 @@ from harness.check.methods import small_settings
 
 #: A value other than the default for settings whose values cannot be counted.
 OTHERS: dict[str, Any] = {
+    "auxk": 3,
+    "auxk_tokens": 1,
+    "auxk_weight": 1.0,
     "bandwidth": 0.5,
     "centred": True,
     "clusters": 3,
@@ -20,6 +23,8 @@ OTHERS: dict[str, Any] = {
     "factors": (1.0, 3.0),
     "image_share": 0.3,
     "k": 2,
+    "k_start": 12,
+    "k_warmup": 0.5,
     "least_cosine": 1.0,
     "max_classes": 3,
     "max_cosine": 0.99,
@@ -32,8 +37,11 @@ OTHERS: dict[str, Any] = {
     "pareto": 3.0,
     "parts": 2,
     "points": 30,
+    "pre_bias": True,
     "prefixes": (0.3, 1.0),
+    "remove_parallel_gradient": True,
     "sparsity": 0.5,
+    "sparsity_warmup": 0.5,
     "sweeps": 1,
     "target_l0": 2.0,
     "tau": 0.3,
@@ -48,7 +56,14 @@ AMOUNTS = (
     "max_iterations", "min_cluster_size", "min_images", "n_init", "reference_samples", "sparsity_weight", "tolerance",
     "top_images", "top_k", "warmup_fraction",
 )  # fmt: skip
-#: What one setting needs of others to have a say.
+#: What one setting needs of others to have a say, in all families.
+WITH_ALL: dict[str, dict[str, Any]] = {
+    "auxk": {"auxk_tokens": 1},
+    "auxk_tokens": {"auxk": 3},
+    "auxk_weight": {"auxk": 3, "auxk_tokens": 1},
+    "k_start": {"k_warmup": 0.5},
+}
+#: The same in one family.
 WITH: dict[tuple[str, str], dict[str, Any]] = {
     ("elude", "min_cluster_fraction"): {"min_cluster_size": None},
     ("elude", "top_k_fraction"): {"top_k": None},
@@ -99,7 +114,7 @@ def variants(name: str) -> list[Variant]:
         values = get_args(field.annotation) if counted else (OTHERS[setting],)
         for value in values:
             if value != field.default and (setting, value) not in NOT_HERE:
-                rest = {**small, **WITH.get((name, setting), {})}
+                rest = {**small, **WITH_ALL.get(setting, {}), **WITH.get((name, setting), {})}
                 rest = {key: rest[key] for key in rest if key not in INSTEAD_OF.get((name, setting), ())}
                 found.append(Variant(f"{setting} = {value}", setting, {**rest, setting: value}, rest))
     return found

@@ -11,7 +11,9 @@ from harness.doctor import estimate
 from harness.errors import UserError
 from harness.identity import canonical
 from harness.suites import Suite, load_suite, parse_suite
+from harness.suites.grids import GRIDS
 from harness.suites.tiny import scaled
+from methods import METHODS as METHODS_BY_NAME
 from results.published import rows
 from results.published.rows import METHODS
 from results.published.tables import published_table
@@ -78,6 +80,25 @@ def test_dinov2_has_its_published_head_and_supervised_networks_have_their_own() 
     assert len({backbone for backbone, _ in heads}) == len(heads)
     tiny = scaled(load_suite("paper"), "tiny").suite
     assert {target.head for leaf in tiny.leaves for target in leaf.targets} == {"own", "probe"}
+
+
+def dead_forms(suite: Suite) -> collections.Counter[tuple[str, object]]:
+    """Return (method, dead_over) of every row whose method has a term for dead units."""
+    return collections.Counter(
+        (entry.name, entry.config.get("dead_over", "token"))
+        for leaf in suite.leaves
+        for target in leaf.targets
+        for entry in leaf.methods_of(target)
+        if "dead_weight" in METHODS_BY_NAME.get(entry.name).Config.model_fields
+    )
+
+
+def test_the_papers_dead_unit_term_is_that_of_the_library() -> None:
+    """App. E.3: its baselines reuse overcomplete, whose term is a sum over the batch."""
+    found = dead_forms(load_suite("paper"))
+    assert {name for name, _ in found} == set(GRIDS)
+    assert {over for _, over in found} == {"batch"}
+    assert {over for _, over in dead_forms(load_suite("demo"))} == {"token"}
 
 
 def test_elude_has_the_settings_of_table_9() -> None:
@@ -176,5 +197,6 @@ def test_a_suite_may_extend_the_papers(tmp_path: Path) -> None:
     assert suite.seeds.tokens == (1,) and suite.data.dataset == "imagenet" and len(suite.targets) == 2
     entries = {entry.name: entry for entry in suite.methods_of(suite.targets[1])}
     assert entries["elude"].config["top_k"] == 400_000 and entries["elude"].config["min_cluster_size"] == 500
-    assert entries["topk_sae"].config == {"expansion_factor": 8, "epochs": 50, "k": 40} and entries["topk_sae"].select
+    expected = {"expansion_factor": 8, "epochs": 50, "k": 40, "dead_over": "batch"}
+    assert entries["topk_sae"].config == expected and entries["topk_sae"].select
     assert list(entries)[-1] == "pca"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from methods.sae.archetypal import ArchetypalAutoencoder, ArchetypalConfig
 from methods.sae.autoencoder import LinearAutoencoder
 from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig
-from methods.sae.config import FixedL0Config
+from methods.sae.config import FixedL0, FixedL0Config
 from methods.sae.library import Start, build, start, start_of
 from methods.sae.matching_pursuit import PursuitAutoencoder
 from methods.sae.topk import TopKAutoencoder
@@ -89,8 +89,10 @@ def test_batchtopk_codes_and_gradients(x: Tensor, k: int, sparse: bool) -> None:
 
 
 @pytest.mark.parametrize("bias, sparse", [(-1.5, True), (0.0, False)])
-@pytest.mark.parametrize("dead_weight", [0.0, 0.3])
-def test_vanilla_codes_and_gradients(x: Tensor, bias: float, sparse: bool, dead_weight: float) -> None:
+@pytest.mark.parametrize("dead_weight, over", [(0.0, "token"), (0.3, "token"), (0.01, "batch")])
+def test_vanilla_codes_and_gradients(
+    x: Tensor, bias: float, sparse: bool, dead_weight: float, over: Literal["token", "batch"]
+) -> None:
     from overcomplete.sae.losses import reanimation_regularizer
 
     module = build("SAE", D, UNITS, seed=1)
@@ -100,9 +102,11 @@ def test_vanilla_codes_and_gradients(x: Tensor, bias: float, sparse: bool, dead_
     def extra(pre: Tensor, codes: Tensor) -> Tensor:
         l1 = 0.01 * codes.abs().sum() / N
         # The library's term lacks 1 / B.
-        return l1 + reanimation_regularizer(x, x, pre, codes, None, penalty=dead_weight / N)
+        penalty = dead_weight if over == "batch" else dead_weight / N
+        return l1 + reanimation_regularizer(x, x, pre, codes, None, penalty=penalty)
 
-    trainee = VanillaAutoencoder(start_of(module), VanillaConfig(dead_weight=dead_weight, l1_weight=0.01))
+    config = VanillaConfig(dead_weight=dead_weight, dead_over=over, l1_weight=0.01)
+    trainee = VanillaAutoencoder(start_of(module), config)
     check(trainee, module, x, extra, sparse=sparse)
 
 
@@ -136,7 +140,7 @@ def test_matching_pursuit_codes_and_gradients(x: Tensor) -> None:
     _, codes, x_hat = module(x)
     error = (x_hat - x).square().mean()
     error.backward()
-    trainee = PursuitAutoencoder(of_dictionary(module), dead_weight=0, k=6)
+    trainee = PursuitAutoencoder(of_dictionary(module), FixedL0(dead_weight=0, k=6), 6)
     trainee.project()
     loss = trainee.loss(x)
     torch.testing.assert_close(loss.error, error)

@@ -69,38 +69,37 @@ def test_the_frozen_controls_recover_nothing_and_explain_some(data: Planted) -> 
 # ---- gated
 
 
-def test_the_loss_of_the_gated_autoencoder_and_its_gradient() -> None:
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("pre_bias", [True, False])
+def test_the_loss_of_the_gated_autoencoder_and_its_gradient(sparse: bool, pre_bias: bool) -> None:
     """Against the equations in plain operations: eq. 8 of the reference, with the mean over features as error."""
     x = drawn(40, 16)
-    config = GatedConfig(l1_weight=0.01, dead_weight=0.0)
-    for sparse in (True, False):
-        module = GatedAutoencoder(start(16, 16, 100, seed=1), config)
-        with torch.no_grad():
-            module.log_gain.copy_(0.3 * drawn(100, seed=2))
-            module.magnitude_bias.copy_(0.3 * drawn(100, seed=3))
-            module.bias.copy_(-1.5 + 0.3 * drawn(100, seed=4))
-        if not sparse:
-            module.select = lambda pre: None  # type: ignore[method-assign]
-        loss = module.loss(x)
-        loss.total.backward()
-        weight, gain, gate_bias, magnitude_bias, atoms = (
-            value.detach().clone().requires_grad_()
-            for value in (module.weight, module.log_gain, module.bias, module.magnitude_bias, module.directions)
-        )
-        gate = x @ weight.T + gate_bias
-        magnitude = x @ (gain.exp()[:, None] * weight).T + magnitude_bias
-        codes = (gate > 0) * magnitude.relu()
-        total = (codes @ atoms - x).square().mean() + 0.01 * gate.relu().sum(1).mean()
-        total = total + (gate.relu() @ atoms.detach() - x).square().mean()
-        total.backward()
-        assert float(loss.total) == pytest.approx(float(total), rel=1e-5)
-        assert loss.fires.tolist() == (codes != 0).sum(0).tolist()
-        for ours, expected in (
-            (module.weight, weight), (module.log_gain, gain), (module.bias, gate_bias),
-            (module.magnitude_bias, magnitude_bias), (module.directions, atoms),
-        ):  # fmt: skip
-            assert expected.grad is not None and float(expected.grad.abs().sum()) > 0
-            torch.testing.assert_close(ours.grad, expected.grad, rtol=1e-4, atol=1e-6)
+    config = GatedConfig(l1_weight=0.01, dead_weight=0.0, pre_bias=pre_bias)
+    module = GatedAutoencoder(start(16, 16, 100, seed=1), config)
+    with torch.no_grad():
+        module.log_gain.copy_(0.3 * drawn(100, seed=2))
+        module.magnitude_bias.copy_(0.3 * drawn(100, seed=3))
+        module.bias.copy_(-1.5 + 0.3 * drawn(100, seed=4))
+        if module.pre_bias is not None:
+            module.pre_bias.copy_(0.3 * drawn(16, seed=5))
+    if not sparse:
+        module.select = lambda pre: None  # type: ignore[method-assign]
+    loss = module.loss(x)
+    loss.total.backward()
+    plain = {name: value.detach().clone().requires_grad_() for name, value in module.named_parameters()}
+    centre = plain["pre_bias"] if pre_bias else torch.zeros(16)
+    gate = (x - centre) @ plain["weight"].T + plain["bias"]
+    magnitude = (x - centre) @ (plain["log_gain"].exp()[:, None] * plain["weight"]).T + plain["magnitude_bias"]
+    codes = (gate > 0) * magnitude.relu()
+    total = (codes @ plain["directions"] + centre - x).square().mean() + 0.01 * gate.relu().sum(1).mean()
+    total = total + (gate.relu() @ plain["directions"].detach() + centre.detach() - x).square().mean()
+    total.backward()
+    assert float(loss.total.detach()) == pytest.approx(float(total.detach()), rel=1e-5)
+    assert loss.fires.tolist() == (codes != 0).sum(0).tolist()
+    for name, ours in module.named_parameters():
+        expected = plain[name].grad
+        assert expected is not None and float(expected.abs().sum()) > 0
+        torch.testing.assert_close(ours.grad, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_fitted_gated_autoencoder_computes_the_codes_of_its_training(data: Planted) -> None:

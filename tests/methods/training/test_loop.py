@@ -67,6 +67,55 @@ class Stopped(Exception):
     pass
 
 
+class OneToken(Known):
+    """One of two units is active on a single token of the layer, the other never."""
+
+    def __init__(self, rarest: Tensor) -> None:
+        super().__init__()
+        self.rarest = rarest
+
+    def loss(self, *batch: Tensor) -> StepLoss:
+        n = (batch[0] == self.rarest).all(1).sum()
+        return super().loss(*batch)._replace(fires=torch.stack([n, torch.zeros_like(n)]))
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 5, 6, 7, 8])
+def test_units_are_silent_if_no_token_of_the_epoch_activates_them(tmp_path: Path, stop_at: int) -> None:
+    """Whichever batch the token is in, and wherever the training is stopped and resumed."""
+    _, tokens = small_layer(n=240)
+    normaliser = Normaliser(tokens, "output")
+    rarest = normaliser(tokens.fields["output"])[17]
+    checkpoint = Checkpoint(tmp_path / "training.safetensors", every_seconds=0)
+
+    def run(stop_at: int) -> list[EpochMetrics]:
+        def progress(done: int, total: int, what: str) -> None:
+            if done == stop_at:
+                raise Stopped
+
+        batches = Batches(tokens, ["output"], [normaliser], 60, seed=0)
+        config = TrainingConfig(epochs=2, batch_size=60)
+        return train(OneToken(rarest), batches, config, name="one", progress=progress, checkpoint=checkpoint)
+
+    if stop_at:
+        with pytest.raises(Stopped):
+            run(stop_at)
+    assert [(entry.step, entry.silent) for entry in run(0)] == [(4, 0.5), (8, 0.5)]
+
+
+def test_a_checkpoint_without_what_the_loop_saves_is_not_taken(tmp_path: Path) -> None:
+    module = nn.Linear(2, 2)
+    checkpoint = Checkpoint(tmp_path / "training.safetensors")
+    optimiser = torch.optim.Adam(module.parameters())
+    checkpoint.save(module, optimiser, {"identity": {}})
+    before = module.weight.detach().clone()
+    with torch.no_grad():
+        module.weight.add_(1)
+    assert checkpoint.restore(module, optimiser, {}, ("fired",)) is None
+    assert torch.equal(module.weight, before + 1)
+    assert checkpoint.restore(module, optimiser, {}) == ({"identity": {}}, {})
+    assert torch.equal(module.weight, before)
+
+
 def logged(points: list[tuple[int, str, float]], checkpoint: Checkpoint | None = None, stop_at: int = 0) -> Any:
     """Train for three epochs of 120 steps and return the history; ``points`` receives what is logged."""
     _, tokens = small_layer(n=240)

@@ -98,6 +98,9 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         lossless=True,
         stable=True,
         uses_seed=False,
+        # 2: a sub-unit without a share of an input has a weight of exactly zero there, where the last one of a neuron
+        # had the rounding error of the others.
+        version=2,
     )
     Config = ELUDeConfig
 

@@ -51,6 +51,8 @@ WITH: dict[tuple[str, str], dict[str, Any]] = {
     ("dpcicnn", "max_classes"): {"tau": 0.0, "max_cosine": 0.99},
     ("dpcicnn", "max_cosine"): {"tau": 0.0},
     ("dpcicnn", "tau"): {"max_cosine": 0.99},
+    ("dpcicnn", "positions"): {"tau": 0.0, "max_cosine": 0.99},
+    ("dnrwcv", "ranking"): {"top_images": 20, "min_cluster_size": 5},
     ("dpcicnn", "image_share"): {"tau": 0.1, "max_cosine": 0.99},
     ("elude", "cluster_selection_method"): {"min_cluster_size": 4},
 }

@@ -56,7 +56,7 @@ def remainder_last(weight: Tensor, bias: Tensor, weights: Tensor, biases: Tensor
 
 
 def with_remainders(weight: Tensor, shares: Tensor) -> Tensor:
-    """Return shares (K, d) in the dtype of ``weight`` (d,), the last one in each column that is not zero as the rest."""
+    """Return shares (K, d) in the dtype of ``weight`` (d,); the last one of a column that is not zero is the rest."""
     shared = shares != 0
     number = torch.arange(len(shares), device=shares.device)[:, None]
     # A column without a share, which is that of a weight of zero, leaves the rest to the last row.

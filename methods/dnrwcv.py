@@ -50,15 +50,16 @@ class DNRwCV(Learner, SubUnits):
     """Concept vectors: normalised means of the clusters of a neuron's strongest images, in the layer's output space.
 
     For neuron u: its ``top_images`` images by mean activation over the image's tokens (``ranking = "maximum"``: by the
-    largest), each represented by the layer's output averaged over the same tokens; Ward's agglomeration cut at a distance threshold gives the number of clusters, k-means refines
-    them; points far from their centre and then clusters of fewer than ``min_cluster_size`` images are dropped; the
-    direction is ``v_(u,k) = mean / |mean|``. Codes are projections, ``code_(u,k) = <a, v_(u,k)>``.
+    largest), each represented by the layer's output averaged over the same tokens; Ward's agglomeration cut at a
+    distance threshold gives the number of clusters, k-means refines them; points far from their centre and then
+    clusters of fewer than ``min_cluster_size`` images are dropped; the direction is ``v_(u,k) = mean / |mean|``. Codes
+    are projections, ``code_(u,k) = <a, v_(u,k)>``.
 
     Source: O'Mahony, Andrearczyk, Müller, Graziani, Disentangling Neuron Representations with Concept Vectors, CVPR
     workshops 2023, and its code (lomahony/sw-interpretability). docs/relatives.md lists every deviation and its reason:
     the threshold is a quantile of the heights of all merges of all neurons; the average is over the tokens that the
-    probing set kept, CLS and registers left out; images on which the neuron is nowhere positive are left out; a point is
-    far if it is farther than ``outlier_factor`` times the cluster's median distance; a neuron without a remaining
+    probing set kept, CLS and registers left out; images on which the neuron is nowhere positive are left out; a point
+    is far if it is farther than ``outlier_factor`` times the cluster's median distance; a neuron without a remaining
     cluster keeps its own axis.
 
     ``centred`` is our addition: codes are then ``<a - mean, v_(u,k)>``. The original averages rectified activations. If

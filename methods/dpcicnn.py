@@ -46,7 +46,7 @@ class ClassMeans(NamedTuple):
     """Means of one neuron over the tokens of each class's images."""
 
     inputs: Tensor
-    """(K, d_in) float64: mean of q over the tokens that relevance is averaged over, tokens left out counting as zeros"""
+    """(K, d_in) float64: mean of q over the tokens that relevance is averaged over, those left out counting as zeros"""
     positive: Tensor
     """(K, d_in) float64: mean of q over tokens on which the neuron is positive, the others counting as zeros"""
     active: Tensor
@@ -69,11 +69,10 @@ class DPCiCNN(Learner, LinearSubUnits):
 
     A neuron is relevant for a class if on at least ``image_share`` of its images the neuron's share of the layer's
     positive activation, averaged over the image, is ``tau`` or more. Its average relevance vector for the class is
-    ``r_k = W_u * mean(q)``, gradient times input averaged over all its tokens (``positions = "positive"``: over those on
-    which the neuron is positive). The pair of relevant classes whose vectors have the
-    smallest cosine is split if that cosine is below ``max_cosine``. Input j is class k's own for a factor f if
-    ``f r_kj > max_{k' != k} r_k'j``; inputs that belong to no class are shared. With w_S the shared part of the
-    weights,
+    ``r_k = W_u * mean(q)``, gradient times input averaged over all its tokens (``positions = "positive"``: over those
+    on which the neuron is positive). The pair of relevant classes whose vectors have the smallest cosine is split if
+    that cosine is below ``max_cosine``. Input j is class k's own for a factor f if ``f r_kj > max_{k' != k} r_k'j``;
+    inputs that belong to no class are shared. With w_S the shared part of the weights,
 
         w_k = w_S + (W_u on k's own inputs),    w_shared = w_S,    a_u = sum_k code_k - (K - 1) code_shared,
 

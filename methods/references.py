@@ -119,7 +119,7 @@ def reference_images(
 
 
 def means_of_images(values: np.ndarray, counted: np.ndarray, images: TokensByImage) -> np.ndarray:
-    """Return (n_images, m) float64 means of values (n, m) over the counted (n,) rows of each image, rows in its order."""
+    """Return (n_images, m) float64 means over the counted (n,) rows of each image; values (n, m) are in its order."""
     if not len(images):
         return np.zeros((0, values.shape[1]))
     sums = np.add.reduceat(np.where(counted[:, None], values, 0).astype(np.float64), images.start, axis=0)

@@ -224,8 +224,8 @@ class TestDNRwCV:
         plain = methods.create("dnrwcv", distance_quantile=0.99).fit(tokens, site, seed=1)
         assert float((plain.directions[plain.parents == 0] @ functional.normalize(common, dim=0)).min()) > 0.99
         assert "have collapsed" in plain.notes[-1] and "unit_overlap" in plain.notes[-1]
-        # Ten of the trees join the same 40 images, and so share every height up to rounding: of 409 merges the ten highest
-        # are equal, and the ten below. Between the two, the cut does not depend on rounding.
+        # Ten of the trees join the same 40 images, and so share every height up to rounding: of 409 merges the ten
+        # highest are equal, and the ten below. Between the two, the cut does not depend on rounding.
         centred = methods.create("dnrwcv", distance_quantile=398.5 / 408, centred=True).fit(tokens, site, seed=1)
         assert not any("collapsed" in note for note in centred.notes)
         own = centred.directions[centred.parents == 0]

@@ -78,8 +78,9 @@ def split(
     home = contributions.device
     vectors = (normalise if unit_length else as_they_are)(contributions)
     summary = summarise(vectors, labels.to(home), probabilities.to(home), n_clusters)
-    rules = {"winner_rule": winner_rule, "scores": scores, "objective": objective}
-    return split_by(weight_u, bias_u, summary, **rules, margins=margins)
+    return split_by(
+        weight_u, bias_u, summary, winner_rule=winner_rule, scores=scores, objective=objective, margins=margins
+    )
 
 
 def unsplit(weight_u: Tensor, bias_u: Tensor | float) -> Split:

@@ -11,6 +11,7 @@ from torch.nn import functional
 from methods import register
 from methods.base import Device, Dictionary, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.grouped import SubUnits
+from methods.half_precision import in_float32
 from methods.number_types import Real, Whole
 from methods.references import (
     Ranking,
@@ -154,10 +155,12 @@ class DNRwCV(Learner, SubUnits):
     def input_width(self) -> int | None:
         return self.size_of("directions", 1)
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         return functional.linear(x - self.origin.to(x), self.directions.to(x))
 
+    @in_float32
     def decode(self, codes: Tensor) -> Tensor:
         self.require_fitted()
         return codes @ self.decoder.to(codes) + self.origin.to(codes)

@@ -10,6 +10,7 @@ from torch.nn import functional
 from methods import register
 from methods.base import Device, Dictionary, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.grouped import SubUnits
+from methods.half_precision import in_float32
 from methods.number_types import Whole
 from methods.references import TokensByImage, by_size, kmeans_labels, reference_images
 
@@ -94,6 +95,7 @@ class PURE(Learner, SubUnits):
     def input_width(self) -> int | None:
         return self.size_of("weight", 1)
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         """Return (n, n_units): the neuron's activation in the copy whose circuit is nearest, 0 in its other copies."""
         self.require_fitted()

@@ -12,6 +12,7 @@ from torch import Tensor
 from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, sample_tokens
+from methods.half_precision import in_float32
 from methods.number_types import Whole
 from methods.training.normaliser import Normaliser
 
@@ -60,11 +61,9 @@ class SemiNMF(LinearDictionary):
         self.atoms = (module.get_dictionary().detach() * normalise.scale).contiguous()
         self.output_bias = normalise.mean
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
-        if x.dtype in (torch.float16, torch.bfloat16):
-            # Each step builds on the previous one, so rounding errors accumulate.
-            return self.encode(x.float()).to(x.dtype)
         gram = gram_of(self, x)
         return nonnegative_codes(x - self.output_bias.to(x), self.atoms.to(x), self.config.encode_iterations, gram)
 

@@ -242,8 +242,12 @@ def _cuml(points: torch.Tensor, options: ClusteringOptions) -> Selection:
         raise ImportError(
             "backend 'cuml' needs RAPIDS cuML and an NVIDIA GPU: install the extra 'cuml', or use backend='exact'."
         ) from error
-    model = HDBSCAN(**_as_hdbscan(options), output_type="numpy").fit(cupy.from_dlpack(points.cuda()))
-    return Selection(np.asarray(model.labels_), np.asarray(model.probabilities_), model.cluster_persistence_)
+    device = points.device if points.device.type == "cuda" else torch.device("cuda")
+    # cuML and CuPy compute on the thread's current device, which is the first GPU in a new thread, wherever the points
+    # are: all lanes would share it.
+    with torch.cuda.device(device):
+        model = HDBSCAN(**_as_hdbscan(options), output_type="numpy").fit(cupy.from_dlpack(points.to(device)))
+        return Selection(np.asarray(model.labels_), np.asarray(model.probabilities_), model.cluster_persistence_)
 
 
 Backend = Callable[[torch.Tensor, ClusteringOptions], Selection]

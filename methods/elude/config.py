@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -10,9 +10,12 @@ from methods.base import MethodConfig
 from methods.elude.expansion import Searched
 from methods.elude.objectives import Objective
 from methods.elude.reduction import UmapBackend
-from methods.elude.splitting import Scores, WinnerRule
+from methods.elude.splitting import MARGINS, Scores, WinnerRule
 from methods.interface import ADDED
 from methods.number_types import Real, Whole
+
+#: Value of rho.
+Margin = Annotated[Real, Field(gt=0, le=1)]
 
 
 class ELUDeConfig(MethodConfig):
@@ -47,8 +50,12 @@ class ELUDeConfig(MethodConfig):
     rho: Real | None = Field(
         None, gt=0, le=1, description="fixed margin; None: the best of rho_grid", json_schema_extra=ADDED
     )
-    rho_grid: tuple[Real, ...] | None = Field(
-        None, description="margins that are tried; None: 0.05, 0.10, ..., 1.00", json_schema_extra=ADDED
+    rho_grid: tuple[Margin, ...] = Field(
+        MARGINS,
+        min_length=1,
+        max_length=1000,
+        description="margins of which the best is chosen for each neuron",
+        json_schema_extra=ADDED,
     )
     normalise: bool = Field(
         True, description="divide contributions by their length before clustering", json_schema_extra=ADDED
@@ -79,12 +86,8 @@ class ELUDeConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _margins_fit(self) -> ELUDeConfig:
-        if self.rho is not None and self.rho_grid is not None:
+        if self.rho is not None and self.rho_grid != MARGINS:
             raise ValueError(f"rho = {self.rho} and rho_grid = {self.rho_grid} both set the margins; give one of them")
-        if self.rho_grid is not None and not (self.rho_grid and all(0 < margin <= 1 for margin in self.rho_grid)):
-            raise ValueError(
-                f"rho_grid = {self.rho_grid}: it must have at least one number, each above 0 and at most 1"
-            )
         return self
 
     @model_validator(mode="after")

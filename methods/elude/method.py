@@ -28,7 +28,7 @@ from methods.elude.partial import partial_fit
 from methods.elude.products import chosen_precision, precision_on
 from methods.elude.reduction import reduce_dimensions
 from methods.elude.resume import Part, UnitFiles, build_key
-from methods.elude.splitting import MARGINS, split_by, unsplit
+from methods.elude.splitting import split_by, unsplit
 from methods.errors import UserError
 from methods.memory import free_memory
 
@@ -338,7 +338,7 @@ class ELUDe(AdditiveSplit, DivisibleFit):
 
     def _margins(self) -> Sequence[float]:
         settings: ELUDeConfig = self.config
-        return (settings.rho,) if settings.rho is not None else settings.rho_grid or MARGINS
+        return settings.rho_grid if settings.rho is None else (settings.rho,)
 
     def _take(self, parts: list[Part], top_k: int) -> None:
         """Store one part per neuron, in neuron order."""

@@ -120,8 +120,9 @@ def test_settings_of_rho_reach_the_split() -> None:
     ("config", "message"),
     [
         ({"rho": 0.5, "rho_grid": [0.5]}, "both set"),
-        ({"rho_grid": []}, "at least one"),
+        ({"rho_grid": []}, "at least 1"),
         ({"rho_grid": [0.0]}, "above 0"),
+        ({"rho_grid": [0.5, 1.5]}, "at most 1"),
         ({"rho": 1.5}, "rho"),
     ],
 )

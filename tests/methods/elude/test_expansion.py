@@ -18,6 +18,7 @@ from methods.elude.clustering import cluster
 from methods.elude.expansion import TOLERANCE, TRIES, Found, is_near, search
 from methods.elude.kept import Budget, Kept
 from methods.elude.method import ELUDe
+from methods.elude.partial import PartialFit, partial_fits
 from methods.errors import UserError
 
 pytestmark = pytest.mark.run
@@ -167,6 +168,13 @@ def test_an_interrupted_search_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert same(whole, again) and again.found == whole.found
     assert 35 not in clustered and len(clustered) < len(whole.found.tried) * site.d_out - site.d_out
     assert not (tmp_path / "work").exists()
+
+
+def test_a_rehearsal_of_few_neurons_tries_one_value() -> None:
+    site, tokens = planted()
+    with partial_fits(PartialFit(neurons=2, parts=3)):
+        method = methods.create("elude", top_k=tokens.n, min_cluster_size=35, target_expansion=12).fit(tokens, site)
+    assert list(method.found.tried) == [35] and torch.bincount(method.parent).tolist()[2:] == [3] * 6
 
 
 def test_such_a_fit_is_not_divided(tmp_path: Path) -> None:

@@ -11,8 +11,17 @@ from torch.nn import functional
 from methods import register
 from methods.base import Device, Dictionary, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.grouped import SubUnits
+from methods.half_precision import in_float32
 from methods.number_types import Real, Whole
-from methods.references import TokensByImage, by_size, kmeans_labels, output_sums, reference_images
+from methods.references import (
+    Ranking,
+    TokensByImage,
+    by_size,
+    counted_tokens,
+    kmeans_labels,
+    output_sums,
+    reference_images,
+)
 
 # Relative eigenvalue of the directions' Gram matrix below which a dimension counts as not spanned.
 _RANK_CUTOFF = 1e-10
@@ -25,6 +34,7 @@ class DNRwCVConfig(MethodConfig):
     """Settings of DNRwCV."""
 
     top_images: Whole = Field(100, ge=2, le=100_000, description="strongest images per neuron")
+    ranking: Ranking = Field("mean", description="activation by which images are ranked: mean or maximum over tokens")
     distance_quantile: Real = Field(
         0.98, gt=0, le=1, description="clusters are cut at this quantile of the merge heights of all neurons"
     )
@@ -40,20 +50,18 @@ class DNRwCVConfig(MethodConfig):
 class DNRwCV(Learner, SubUnits):
     """Concept vectors: normalised means of the clusters of a neuron's strongest images, in the layer's output space.
 
-    For neuron u: its ``top_images`` images by maximum activation, each represented by the layer's output averaged over
-    the image's tokens; Ward's agglomeration cut at a distance threshold gives the number of clusters, k-means refines
-    them; points far from their centre and then clusters of fewer than ``min_cluster_size`` images are dropped; the
-    direction is ``v_(u,k) = mean / |mean|``. Codes are projections, ``code_(u,k) = <a, v_(u,k)>``.
+    For neuron u: its ``top_images`` images by mean activation over the image's tokens (``ranking = "maximum"``: by the
+    largest), each represented by the layer's output averaged over the same tokens; Ward's agglomeration cut at a
+    distance threshold gives the number of clusters, k-means refines them; points far from their centre and then
+    clusters of fewer than ``min_cluster_size`` images are dropped; the direction is ``v_(u,k) = mean / |mean|``. Codes
+    are projections, ``code_(u,k) = <a, v_(u,k)>``.
 
     Source: O'Mahony, Andrearczyk, Müller, Graziani, Disentangling Neuron Representations with Concept Vectors, CVPR
-    workshops 2023.
-
-    Deviations from the original: (1) the threshold is a quantile of the heights of all merges of all neurons instead
-    of an absolute distance, which would depend on the layer's scale (a quantile of one neuron's own heights would
-    fix the number of clusters); (2) the average is over the tokens that the probing set kept, CLS and registers left
-    out; (3) images on which the neuron is not positive are left out; (4) a point is far if it is farther than
-    ``outlier_factor`` times the cluster's median distance; (5) a neuron without a remaining cluster keeps its own axis,
-    so that no neuron is lost.
+    workshops 2023, and its code (lomahony/sw-interpretability). docs/relatives.md lists every deviation and its reason:
+    the threshold is a quantile of the heights of all merges of all neurons; the average is over the tokens that the
+    probing set kept, CLS and registers left out; images on which the neuron is nowhere positive are left out; a point
+    is far if it is farther than ``outlier_factor`` times the cluster's median distance; a neuron without a remaining
+    cluster keeps its own axis.
 
     ``centred`` is our addition: codes are then ``<a - mean, v_(u,k)>``. The original averages rectified activations. If
     the layer's output has a large mean of any sign instead, as between the blocks of a ViT, all cluster means have
@@ -74,6 +82,8 @@ class DNRwCV(Learner, SubUnits):
         lossless=False,
         stable=True,
         virtual=True,
+        # 2: images are ranked by their mean activation, as in the original, instead of by the maximum.
+        version=2,
     )
     Config = DNRwCVConfig
     fitted = ("directions", "decoder", "origin", "parent")
@@ -88,7 +98,8 @@ class DNRwCV(Learner, SubUnits):
     def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         config: DNRwCVConfig = self.config
         images = TokensByImage(tokens)
-        strongest = [references.image for references in reference_images(tokens, images, config.top_images)]
+        references = reference_images(tokens, images, config.top_images, ranking=config.ranking)
+        strongest = [of_neuron.image for of_neuron in references]
         used = np.unique(np.concatenate(strongest))
         origin = mean_output(tokens) if config.centred else torch.zeros(site.d_out, dtype=torch.float64)
         means = image_means(tokens, images, used) - origin.numpy()
@@ -144,10 +155,12 @@ class DNRwCV(Learner, SubUnits):
     def input_width(self) -> int | None:
         return self.size_of("directions", 1)
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         return functional.linear(x - self.origin.to(x), self.directions.to(x))
 
+    @in_float32
     def decode(self, codes: Tensor) -> Tensor:
         self.require_fitted()
         return codes @ self.decoder.to(codes) + self.origin.to(codes)
@@ -162,12 +175,9 @@ def image_means(tokens: Tokens, images: TokensByImage, chosen: np.ndarray) -> np
 
     Prefix tokens (CLS, registers) count only if an image has no others.
     """
-    grid = np.asarray(tokens.position) >= 0
-    ordinal = images.ordinal()
-    has_grid = np.bincount(ordinal[grid], minlength=len(images)) > 0
     row = np.full(len(images), -1, dtype=np.int64)
     row[chosen] = np.arange(len(chosen))
-    target = np.where(grid | ~has_grid[ordinal], row[ordinal], -1)
+    target = np.where(counted_tokens(tokens, images), row[images.ordinal()], -1)
     counts = np.bincount(target[target >= 0], minlength=len(chosen)).clip(1)
     return np.asarray(output_sums(tokens, target, len(chosen)).numpy() / counts[:, None])
 

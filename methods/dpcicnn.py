@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,10 @@ class DPCiCNNConfig(MethodConfig):
 
     tau: Real = Field(0.03, ge=0, le=1, description="share of the layer's activation that makes a neuron relevant")
     image_share: Real = Field(0.75, gt=0, le=1, description="share of a class's images on which it must be relevant")
+    positions: Literal["all", "positive"] = Field(
+        "all",
+        description="tokens over which gradient times input is averaged: all, or those where the neuron is positive",
+    )
     max_cosine: Real = Field(0.5, ge=-1, le=1, description="attributions with a smaller cosine are split")
     max_classes: Whole = Field(
         2, ge=2, le=100_000, description="largest number of classes into which a neuron is split"
@@ -39,9 +43,11 @@ class DPCiCNNConfig(MethodConfig):
 
 
 class ClassMeans(NamedTuple):
-    """Means of one neuron over the tokens of each class's images; tokens on which it is not positive count as 0."""
+    """Means of one neuron over the tokens of each class's images."""
 
     inputs: Tensor
+    """(K, d_in) float64: mean of q over the tokens that relevance is averaged over, those left out counting as zeros"""
+    positive: Tensor
     """(K, d_in) float64: mean of q over tokens on which the neuron is positive, the others counting as zeros"""
     active: Tensor
     """(K,) float64: share of the tokens on which the neuron is positive"""
@@ -63,10 +69,10 @@ class DPCiCNN(Learner, LinearSubUnits):
 
     A neuron is relevant for a class if on at least ``image_share`` of its images the neuron's share of the layer's
     positive activation, averaged over the image, is ``tau`` or more. Its average relevance vector for the class is
-    ``r_k = W_u * mean(q)`` over the tokens on which it is positive. The pair of relevant classes whose vectors have the
-    smallest cosine is split if that cosine is below ``max_cosine``. Input j is class k's own for a factor f if
-    ``f r_kj > max_{k' != k} r_k'j``; inputs that belong to no class are shared. With w_S the shared part of the
-    weights,
+    ``r_k = W_u * mean(q)``, gradient times input averaged over all its tokens (``positions = "positive"``: over those
+    on which the neuron is positive). The pair of relevant classes whose vectors have the smallest cosine is split if
+    that cosine is below ``max_cosine``. Input j is class k's own for a factor f if ``f r_kj > max_{k' != k} r_k'j``;
+    inputs that belong to no class are shared. With w_S the shared part of the weights,
 
         w_k = w_S + (W_u on k's own inputs),    w_shared = w_S,    a_u = sum_k code_k - (K - 1) code_shared,
 
@@ -74,13 +80,11 @@ class DPCiCNN(Learner, LinearSubUnits):
     over classes of a sub-unit's activation on its class over the others' there, ties to the smallest.
 
     Source: Hesse, Fischer, Schaub-Meyer, Roth, Disentangling Polysemantic Channels in Convolutional Neural Networks,
-    CVPR workshops 2025.
-
-    Deviations from the original: (1) linear and 1x1 layers only; (2) relevance of a neuron for a class is its share of
-    the layer's activation instead of its attribution to the class score, because a method has no access to the head;
-    (3) negative entries of r count as zero in the comparison, else f would reverse the margin; (4) the ratios are of
-    class means instead of means of image ratios, which needs no pass over the data for each factor; (5) ``max_classes``
-    above 2 adds further relevant classes, each below ``max_cosine`` to all before it, with signs +1, ..., +1, -(K - 1).
+    CVPR workshops 2025, and its code (visinf/disentangle-channels). docs/relatives.md lists every deviation and its
+    reason: linear and 1x1 layers only; relevance of a neuron for a class is its share of the layer's activation;
+    negative entries of r count as zero in the comparison; the contrast of a factor is that of class means over the
+    tokens on which the neuron is positive; the pair is chosen by the method; ``max_classes`` above 2 adds further
+    relevant classes, each below ``max_cosine`` to all before it, with signs +1, ..., +1, -(K - 1).
     """
 
     spec = MethodSpec(
@@ -95,6 +99,8 @@ class DPCiCNN(Learner, LinearSubUnits):
         stable=True,
         supervised=True,
         uses_seed=False,
+        # 2: relevance is averaged over all positions, as in the original, instead of the positive ones.
+        version=2,
     )
     Config = DPCiCNNConfig
     fitted = ("weights", "biases", "parent", "signs", "classes", "factor")
@@ -120,6 +126,8 @@ class DPCiCNN(Learner, LinearSubUnits):
             )
         relevant = self._relevant_classes(tokens, images)
         means = _means_by_class(tokens, images, relevant, site.d_in, progress)
+        if self.config.positions == "positive":
+            means = {unit: unit_means._replace(inputs=unit_means.positive) for unit, unit_means in means.items()}
         weight, bias = site.weight.detach().cpu(), site.bias.detach().cpu()
         units: list[Rewired] = []
         signs: list[float] = []
@@ -179,7 +187,8 @@ class DPCiCNN(Learner, LinearSubUnits):
                 break
             chosen.append(candidate)
         chosen.sort()
-        return ClassMeans(means.inputs[chosen], means.active[chosen], [means.classes[k] for k in chosen])
+        classes = [means.classes[k] for k in chosen]
+        return ClassMeans(means.inputs[chosen], means.positive[chosen], means.active[chosen], classes)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Merge the codes: sum the sub-units of each neuron, times their signs."""
@@ -201,14 +210,14 @@ def exclusive_inputs(relevance: Tensor, factor: float) -> Tensor:
 def rewire(weight_u: Tensor, bias_u: float, means: ClassMeans) -> Rewired:
     """Return the sub-units of a neuron with weights (d_in,) for K >= 2 classes, with the factor of largest contrast."""
     weight = weight_u.double()
-    relevance = weight * means.inputs
+    relevance, positive = weight * means.inputs, weight * means.positive
     n_classes = len(relevance)
     best, best_exclusive, best_factor = -torch.inf, torch.zeros_like(relevance, dtype=torch.bool), FACTORS[0]
     for factor in FACTORS:
         exclusive = exclusive_inputs(relevance, factor)
         member = exclusive | ~exclusive.any(0)
-        # (K, K): mean activation of sub-unit c on class k.
-        activation = (member.double() @ relevance.T + bias_u * means.active).clamp_min(0)
+        # (K, K): mean activation of sub-unit c on class k, over the tokens on which the neuron is positive.
+        activation = (member.double() @ positive.T + bias_u * means.active).clamp_min(0)
         on_class = activation.diagonal()
         others = (activation.sum(0) - on_class) / (n_classes - 1)
         contrast = float((on_class / (others + _EPSILON)).sum())
@@ -223,24 +232,28 @@ def _means_by_class(
     tokens: Tokens, images: TokensByImage, relevant: dict[int, np.ndarray], d_in: int, progress: Progress
 ) -> dict[int, ClassMeans]:
     """Return neuron -> means of its relevant classes, for neurons with at least one."""
-    collected: dict[int, list[tuple[int, Tensor, Tensor]]] = {}
+    collected: dict[int, list[tuple[int, Tensor, Tensor, Tensor]]] = {}
     label = np.repeat(images.label, images.size)
     for done, (name, mask) in enumerate(relevant.items()):
         units = np.flatnonzero(mask)
         rows = images.order[label == name]
-        inputs = torch.zeros(len(units), d_in, dtype=torch.float64)
+        inputs = torch.zeros(d_in, dtype=torch.float64)
+        positive = torch.zeros(len(units), d_in, dtype=torch.float64)
         active = torch.zeros(len(units), dtype=torch.float64)
         for start in range(0, len(rows) if len(units) else 0, _ROWS):
             piece = rows[start : start + _ROWS]
-            positive = (tokens.gather("output", piece)[:, torch.from_numpy(units)] > 0).cpu()
+            is_positive = (tokens.gather("output", piece)[:, torch.from_numpy(units)] > 0).cpu()
+            q = tokens.gather("input", piece).cpu().float()
+            inputs += q.double().sum(0)
             # Sums are float32 within a block and float64 across blocks.
-            inputs += (positive.float().T @ tokens.gather("input", piece).cpu().float()).double()
-            active += positive.double().sum(0)
+            positive += (is_positive.float().T @ q).double()
+            active += is_positive.double().sum(0)
         for row, unit in enumerate(units.tolist()):
-            collected.setdefault(unit, []).append((name, inputs[row] / len(rows), active[row] / len(rows)))
+            means = inputs / len(rows), positive[row] / len(rows), active[row] / len(rows)
+            collected.setdefault(unit, []).append((name, *means))
         progress(done + 1, len(relevant), "classes")
     columns = {unit: list(zip(*means, strict=True)) for unit, means in collected.items()}
     return {
-        unit: ClassMeans(torch.stack(inputs), torch.stack(active), list(names))
-        for unit, (names, inputs, active) in columns.items()
+        unit: ClassMeans(torch.stack(inputs), torch.stack(positive), torch.stack(active), list(names))
+        for unit, (names, inputs, positive, active) in columns.items()
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from methods.base import Dictionary, Learner
+from methods.half_precision import in_float32
 
 
 class LinearDecoder(Learner):
@@ -15,6 +16,7 @@ class LinearDecoder(Learner):
     output_bias: Tensor
     """(d_out,) the decoded output if all codes are 0"""
 
+    @in_float32
     def decode(self, codes: Tensor) -> Tensor:
         self.require_fitted()
         return codes @ self.atoms.to(codes) + self.output_bias.to(codes)

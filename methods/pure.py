@@ -10,6 +10,7 @@ from torch.nn import functional
 from methods import register
 from methods.base import Device, Dictionary, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.grouped import SubUnits
+from methods.half_precision import in_float32
 from methods.number_types import Whole
 from methods.references import TokensByImage, by_size, kmeans_labels, reference_images
 
@@ -43,11 +44,10 @@ class PURE(Learner, SubUnits):
     Source: Dreyer, Purelku, Vielhaben, Samek, Lapuschkin, PURE: Turning Polysemantic Neurons Into Pure Features by
     Identifying Relevant Circuits, CVPR workshops 2024.
 
-    Deviations from the original: (1) attributions reach one layer back, to the linear map's own input, and so are
-    exact instead of propagated through a network; (2) a reference image is represented by its strongest token instead
-    of the whole feature map; (3) images on which the neuron is not positive are no references, so that a rare neuron
-    has fewer; with fewer distinct ones than ``clusters`` it has fewer copies, and one that never fires is not split;
-    (4) tokens on which the neuron is negative are gated as well, which keeps the sum exact.
+    Deviations from the original, with reasons, are listed in docs/relatives.md: attributions reach one layer back, to
+    the linear map's own input; a reference image is represented by its strongest token; images on which the neuron is
+    not positive are no references, so that a rare neuron has fewer, with fewer distinct ones than ``clusters`` fewer
+    copies, and one that never fires is not split; tokens on which the neuron is negative are gated as well.
     """
 
     spec = MethodSpec(
@@ -95,6 +95,7 @@ class PURE(Learner, SubUnits):
     def input_width(self) -> int | None:
         return self.size_of("weight", 1)
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         """Return (n, n_units): the neuron's activation in the copy whose circuit is nearest, 0 in its other copies."""
         self.require_fitted()

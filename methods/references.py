@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -59,8 +59,23 @@ def output_sums(tokens: Tokens, group: np.ndarray, n_groups: int, *, rectified: 
     return sums
 
 
+#: An image's activation of a neuron, by which its images are ranked: the mean over its tokens, or their maximum.
+Ranking = Literal["mean", "maximum"]
+
+
+def counted_tokens(tokens: Tokens, images: TokensByImage) -> np.ndarray:
+    """Return the (n,) bool mask of the token rows that enter an image's mean.
+
+    Prefix tokens (CLS, registers) have no position in the image: they count only if an image has no others.
+    """
+    grid = np.asarray(tokens.position) >= 0
+    ordinal = images.ordinal()
+    has_grid = np.bincount(ordinal[grid], minlength=len(images)) > 0
+    return np.asarray(grid | ~has_grid[ordinal])
+
+
 class References(NamedTuple):
-    """One neuron's strongest images, strongest first; only images on which it is positive."""
+    """One neuron's strongest images, strongest first; only images on which it is positive somewhere."""
 
     unit: int
     image: np.ndarray
@@ -70,29 +85,45 @@ class References(NamedTuple):
 
 
 def reference_images(
-    tokens: Tokens, images: TokensByImage, count: int, *, memory_bytes: int = 1 << 28
+    tokens: Tokens,
+    images: TokensByImage,
+    count: int,
+    *,
+    ranking: Ranking = "maximum",
+    memory_bytes: int = 1 << 28,
 ) -> Iterator[References]:
-    """Yield each neuron's ``count`` images of largest maximum over tokens, in neuron order.
+    """Yield each neuron's ``count`` images of largest activation, in neuron order.
 
-    A neuron that is positive on fewer images has fewer; a neuron that never fires has none. Ties go to the lower image
-    and the lower token. Neurons are taken in blocks of columns that fit in ``memory_bytes``.
+    The activation of an image is its maximum over tokens, or its mean over the tokens of :func:`counted_tokens`. Images
+    without a positive token are left out: a neuron that is positive on fewer images has fewer, and one that never fires
+    has none. Ties go to the lower image and the lower token. Neurons are taken in blocks of columns that fit in
+    ``memory_bytes``.
     """
     width = tokens.width("output")
-    block = max(1, min(width, memory_bytes // (8 * max(1, tokens.n))))
+    block = max(1, min(width, memory_bytes // (16 * max(1, tokens.n))))
+    counted = counted_tokens(tokens, images)[images.order] if ranking == "mean" else None
     for start in range(0, width, block):
         stop = min(start + block, width)
         values = tokens.columns("output", start, stop).numpy()[images.order]
         peak = np.maximum.reduceat(values, images.start, axis=0) if len(images) else values[:0]
+        strength = peak if counted is None else means_of_images(values, counted, images)
         for column in range(stop - start):
-            maxima = peak[:, column]
-            chosen = np.argsort(-maxima, kind="stable")[:count]
-            chosen = chosen[maxima[chosen] > 0]
+            ranked = np.argsort(-strength[:, column], kind="stable")
+            chosen = ranked[peak[ranked, column] > 0][:count]
             first = images.start[chosen]
             positions = [
                 begin + int(np.argmax(values[begin : begin + size, column]))
                 for begin, size in zip(first.tolist(), images.size[chosen].tolist(), strict=True)
             ]
             yield References(start + column, chosen, images.order[np.asarray(positions, dtype=np.int64)])
+
+
+def means_of_images(values: np.ndarray, counted: np.ndarray, images: TokensByImage) -> np.ndarray:
+    """Return (n_images, m) float64 means over the counted (n,) rows of each image; values (n, m) are in its order."""
+    if not len(images):
+        return np.zeros((0, values.shape[1]))
+    sums = np.add.reduceat(np.where(counted[:, None], values, 0).astype(np.float64), images.start, axis=0)
+    return np.asarray(sums / np.add.reduceat(counted.astype(np.int64), images.start)[:, None])
 
 
 def by_size(labels: np.ndarray) -> list[np.ndarray]:

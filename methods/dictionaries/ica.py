@@ -15,6 +15,7 @@ from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, sample_tokens, skewness_signs
 from methods.errors import UserError
+from methods.half_precision import in_float32
 from methods.number_types import Real, Whole
 from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.training.normaliser import Normaliser
@@ -81,6 +82,7 @@ class ICA(LinearDictionary):
         self.atoms = (torch.from_numpy(model.mixing_.T.copy()).float() * signs).contiguous()
         self.output_bias = torch.from_numpy(model.mean_).float()
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         unmixing = self.unmixing.to(x)

@@ -12,6 +12,7 @@ from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, sample_tokens
 from methods.errors import UserError
+from methods.half_precision import in_float32
 from methods.number_types import Real, Whole
 from methods.numerics import sklearn_threads
 from methods.training.normaliser import Normaliser
@@ -74,11 +75,9 @@ class KMeans(LinearDictionary):
         centres = torch.from_numpy(model.cluster_centers_).float()
         self.atoms, self.output_bias = (centres * normalise.scale).contiguous(), normalise.mean
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
-        if x.dtype in (torch.float16, torch.bfloat16):
-            # Squared lengths exceed the range of float16, and half precision cannot separate close centres.
-            return self.encode(x.float()).to(x.dtype)
         atoms = self.atoms.to(x)
         products = (x - self.output_bias.to(x)) @ atoms.T
         squares = atoms.square().sum(1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -9,6 +12,7 @@ from torch import Tensor
 from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, sample_tokens
+from methods.half_precision import in_float32
 from methods.number_types import Whole
 from methods.training.normaliser import Normaliser
 
@@ -57,26 +61,66 @@ class SemiNMF(LinearDictionary):
         self.atoms = (module.get_dictionary().detach() * normalise.scale).contiguous()
         self.output_bias = normalise.mean
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
-        if x.dtype in (torch.float16, torch.bfloat16):
-            # Each step builds on the previous one, so rounding errors accumulate.
-            return self.encode(x.float()).to(x.dtype)
-        return nonnegative_codes(x - self.output_bias.to(x), self.atoms.to(x), self.config.encode_iterations)
+        gram = gram_of(self, x)
+        return nonnegative_codes(x - self.output_bias.to(x), self.atoms.to(x), self.config.encode_iterations, gram)
 
 
-def nonnegative_codes(x: Tensor, atoms: Tensor, iterations: int) -> Tensor:
+class Gram(NamedTuple):
+    """Products of the atoms with each other, and what their steps need: the same for all tokens."""
+
+    matrix: Tensor
+    """(n_units, n_units)"""
+    largest: Tensor
+    """() largest eigenvalue"""
+
+    @classmethod
+    def of(cls, atoms: Tensor) -> Gram:
+        matrix = atoms @ atoms.T
+        return cls(matrix, torch.linalg.eigvalsh(matrix.double().cpu())[-1].to(atoms).clamp_min(1e-12))
+
+
+class _Kept(NamedTuple):
+    atoms: Tensor
+    version: int
+    """number of changes in place that the atoms have had"""
+    by_kind: dict[tuple[torch.dtype, torch.device], Gram]
+
+
+# The decomposition takes .27 s at 768 units, much longer than the codes of a batch. It is not an attribute of a method:
+# attributes are its state, which is copied and hashed.
+_kept: WeakKeyDictionary[SemiNMF, _Kept] = WeakKeyDictionary()
+
+
+def gram_of(method: SemiNMF, x: Tensor) -> Gram:
+    """Return the products of a fit's atoms in the dtype and on the device of x, computed once for the same atoms."""
+    atoms = method.atoms
+    if atoms.is_inference():
+        # Their changes in place are not counted.
+        return Gram.of(atoms.to(x))
+    kept = _kept.get(method)
+    if kept is None or kept.atoms is not atoms or kept.version != atoms._version:
+        kept = _kept[method] = _Kept(atoms, atoms._version, {})
+    kind = x.dtype, x.device
+    if kind not in kept.by_kind:
+        kept.by_kind[kind] = Gram.of(atoms.to(x))
+    return kept.by_kind[kind]
+
+
+def nonnegative_codes(x: Tensor, atoms: Tensor, iterations: int, gram: Gram | None = None) -> Tensor:
     """Return ``argmin_{z >= 0} |x - z @ atoms|^2`` for each row of x (n, d), by a fixed number of FISTA steps.
 
     The steps start from zero. Source: Beck and Teboulle 2009. The steps of a row do not depend on the other rows.
+    ``gram`` is that of the atoms, if it is known already.
     """
-    gram = atoms @ atoms.T
     products = x @ atoms.T
-    largest = torch.linalg.eigvalsh(gram.double().cpu())[-1].to(x).clamp_min(1e-12)
+    matrix, largest = Gram.of(atoms) if gram is None else gram
     codes = torch.zeros_like(products)
     ahead, momentum = codes, 1.0
     for _ in range(iterations):
-        following = torch.relu(ahead - (ahead @ gram - products) / largest)
+        following = torch.relu(ahead - (ahead @ matrix - products) / largest)
         next_momentum = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         ahead = following + (momentum - 1) / next_momentum * (following - codes)
         codes, momentum = following, next_momentum

@@ -10,6 +10,7 @@ from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, skewness_signs
 from methods.errors import UserError
+from methods.half_precision import in_float32
 from methods.number_types import Whole
 from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.training.normaliser import Normaliser
@@ -56,6 +57,7 @@ class PCA(LinearDictionary):
         signs = skewness_signs(first @ vectors.T)
         self.atoms, self.output_bias = (vectors * signs[:, None]).contiguous(), mean.float()
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         return (x - self.output_bias.to(x)) @ self.atoms.to(x).T

@@ -11,6 +11,7 @@ from torch import Tensor
 from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary
+from methods.half_precision import in_float32
 from methods.number_types import Real, Whole
 from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.sae.config import checked_k
@@ -72,6 +73,7 @@ class RandomDictionary(LinearDictionary):
             progress(done, tokens.n, "tokens")
         self.gain = torch.tensor(along / square if square > 0 else 1.0, device=device)
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         products = (x - self.output_bias.to(x)) @ self.atoms.to(x).T

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from methods.elude.forest import SpanningTree
 from methods.elude.hierarchy import Selection, condense, linkage, renumber
+from methods.elude.kept import Kept
 from methods.elude.products import AUTO, precision_on, require_precision
 from methods.elude.selection import select
 from methods.elude.spanning_tree import spanning_tree
@@ -59,6 +61,7 @@ class ClusteringOptions(NamedTuple):
     memory_bytes: int
     portable_ties: bool
     products: str
+    kept: Kept | None
 
 
 def unit_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,6 +88,7 @@ def cluster(
     zero_is_noise: bool = True,
     portable_ties: bool = False,
     products: str = AUTO,
+    kept: Kept | None = None,
 ) -> Clustering:
     """Cluster the rows of x, unchanged, by HDBSCAN (Campello et al., PAKDD 2013) with the Euclidean metric.
 
@@ -107,6 +111,8 @@ def cluster(
     products                   precision of the products that distances come from: "float32", "tf32", "tf32x3" or
                                "bf16x3"; "auto": TF32 on a GPU that has it, else float32. Distances whose error could
                                change the result are computed again, so the result is the same (docs/clustering.md)
+    kept                       what an earlier call with the same x has left to this one, and this one leaves to the
+                               next, which may have another min_cluster_size and min_samples ("exact" only)
 
     The result is a function of x and the options: the same bits on every run on the same machine. Raises ArgumentError
     for options or data outside the above, ImportError if a backend's package is missing.
@@ -137,7 +143,9 @@ def cluster(
     probabilities = torch.zeros(len(points), dtype=torch.float32)
     persistence = np.zeros(0)
     if len(participants) >= min_cluster_size:
-        options = ClusteringOptions(k, min_cluster_size, selection, epsilon, memory_bytes, portable_ties, products)
+        options = ClusteringOptions(
+            k, min_cluster_size, selection, epsilon, memory_bytes, portable_ties, products, kept
+        )
         chosen = renumber(BACKENDS[backend](participants, options))
         host_alive = alive.cpu()
         labels[host_alive] = torch.from_numpy(chosen.labels)
@@ -187,13 +195,21 @@ def _is_count(value: Any, least: int) -> bool:
 
 
 def _exact(points: torch.Tensor, options: ClusteringOptions) -> Selection:
+    kept = options.kept
+    hierarchy = None if kept is None else kept.hierarchy(options.min_samples)
+    if hierarchy is None:
+        hierarchy = linkage(_tree(points, options), portable_ties=options.portable_ties)
+        if kept is not None:
+            kept.keep_hierarchy(options.min_samples, hierarchy)
+    condensed = condense(hierarchy, options.min_cluster_size)
+    return select(condensed, len(points), options.selection, options.epsilon)
+
+
+def _tree(points: torch.Tensor, options: ClusteringOptions) -> SpanningTree:
     fits = points.device.type == "cpu" and 4 * len(points) ** 2 <= options.memory_bytes
     if fits and precision_on(points.device, options.products) == "float32":
-        tree = spanning_tree(points, options.min_samples)
-    else:
-        tree = tiled_spanning_tree(points, options.min_samples, options.memory_bytes, options.products)
-    condensed = condense(linkage(tree, portable_ties=options.portable_ties), options.min_cluster_size)
-    return select(condensed, len(points), options.selection, options.epsilon)
+        return spanning_tree(points, options.min_samples, options.kept)
+    return tiled_spanning_tree(points, options.min_samples, options.memory_bytes, options.products)
 
 
 def _as_hdbscan(options: ClusteringOptions) -> dict[str, Any]:
@@ -226,8 +242,12 @@ def _cuml(points: torch.Tensor, options: ClusteringOptions) -> Selection:
         raise ImportError(
             "backend 'cuml' needs RAPIDS cuML and an NVIDIA GPU: install the extra 'cuml', or use backend='exact'."
         ) from error
-    model = HDBSCAN(**_as_hdbscan(options), output_type="numpy").fit(cupy.from_dlpack(points.cuda()))
-    return Selection(np.asarray(model.labels_), np.asarray(model.probabilities_), model.cluster_persistence_)
+    device = points.device if points.device.type == "cuda" else torch.device("cuda")
+    # cuML and CuPy compute on the thread's current device, which is the first GPU in a new thread, wherever the points
+    # are: all lanes would share it.
+    with torch.cuda.device(device):
+        model = HDBSCAN(**_as_hdbscan(options), output_type="numpy").fit(cupy.from_dlpack(points.to(device)))
+        return Selection(np.asarray(model.labels_), np.asarray(model.probabilities_), model.cluster_persistence_)
 
 
 Backend = Callable[[torch.Tensor, ClusteringOptions], Selection]

@@ -10,7 +10,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from methods.elude.clustering import unit_rows
+from methods.elude.clustering import unit_rows, zero_rows
 from methods.elude.inputs import Inputs
 from methods.elude.kernels import Array
 from methods.elude.spanning_tree import RowThreads, slices
@@ -27,22 +27,24 @@ class Contributions(NamedTuple):
     """Contribution vectors ``c = W_u * q`` as directions and lengths: ``c = lengths * directions``."""
 
     directions: Tensor
-    """(n, d_in) float32, unit vectors; zero if the contribution is zero"""
+    """(n, d_in) float32, unit vectors, or the contributions as they are; zero if the contribution is zero"""
     lengths: Tensor
-    """(n,) float32, at least 0"""
+    """(n,) float32, at least 0; of contributions as they are 1, or 0 if the contribution is zero"""
 
 
 class Summary(NamedTuple):
     """Statistics of a neuron's contributions that splitting needs: two vectors per cluster."""
 
     representatives: Tensor
-    """(K, d_in) float64 unit vectors: the probability-weighted mean direction of each cluster (eq. 2)"""
+    """(K, d_in) float64 unit vectors: the normalised probability-weighted mean of each cluster's directions (eq. 2)"""
     means: Tensor
     """(K, d_in) float64: mean raw contribution of each cluster's members"""
 
 
 @traced("gathering of inputs")
-def gather(inputs: Inputs, rows: np.ndarray, weight: Tensor, device: torch.device) -> Contributions:
+def gather(
+    inputs: Inputs, rows: np.ndarray, weight: Tensor, device: torch.device, *, unit_length: bool = True
+) -> Contributions:
     """Return the contributions of the given tokens to a neuron with weights (d_in,), on ``device``.
 
     Only the directions are held in full (4 n d_in bytes). Inputs are read and normalised in blocks of 128 MiB, in the
@@ -54,7 +56,7 @@ def gather(inputs: Inputs, rows: np.ndarray, weight: Tensor, device: torch.devic
     weight = weight.to(device)
     for piece in pieces(n, d_in):
         contributions = inputs.gather(rows[piece], device) * weight
-        directions[piece], lengths[piece] = normalise(contributions)
+        directions[piece], lengths[piece] = (normalise if unit_length else as_they_are)(contributions)
     return Contributions(directions, lengths)
 
 
@@ -74,6 +76,12 @@ def normalise(contributions: Tensor) -> Contributions:
     with RowThreads(*rows.shape) as threads:
         threads(lambda start, stop: unit_rows_into(*arrays, start, stop))
     return normalised
+
+
+def as_they_are(contributions: Tensor) -> Contributions:
+    """Return raw contributions (n, d_in) as the directions, with lengths that tell which of them are zero."""
+    rows = contributions.detach().float()
+    return Contributions(rows, (~zero_rows(rows)).float())
 
 
 @traced("sums over clusters", DEVICE)

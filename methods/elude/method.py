@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 
 from methods import register
@@ -16,63 +17,20 @@ from methods.additive import AdditiveSplit
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
 from methods.divisible import DivisibleFit
 from methods.elude.clustering import DEFAULT_MEMORY, Clustering, cluster
+from methods.elude.config import ELUDeConfig, Sizes
 from methods.elude.contributions import Contributions, gather, summarise
+from methods.elude.expansion import Found, distance, search
 from methods.elude.inputs import Inputs
 from methods.elude.instances import top_instances
+from methods.elude.kept import SHARE, Budget, Kept
 from methods.elude.lanes import plan_lanes, side_by_side
-from methods.elude.objectives import Objective
 from methods.elude.partial import partial_fit
 from methods.elude.products import chosen_precision, precision_on
-from methods.elude.reduction import UmapBackend, reduce_dimensions
+from methods.elude.reduction import reduce_dimensions
 from methods.elude.resume import Part, UnitFiles, build_key
-from methods.elude.splitting import Scores, WinnerRule, split_by, unsplit
+from methods.elude.splitting import split_by, unsplit
 from methods.errors import UserError
-from methods.interface import ADDED
-from methods.number_types import Real, Whole
-
-
-class ELUDeConfig(MethodConfig):
-    """Settings of ELUDe; the defaults are the paper's (App. E.7)."""
-
-    top_k: Whole | None = Field(
-        None, ge=1, le=1_000_000_000, description="instances per neuron; None: use top_k_fraction"
-    )
-    top_k_fraction: Real = Field(0.15, gt=0, le=1, description="instances as a share of all probing tokens")
-    min_cluster_size: Whole | None = Field(
-        1000, ge=2, le=1_000_000_000, description="smallest cluster; None: use min_cluster_fraction"
-    )
-    min_cluster_fraction: Real = Field(0.0025, gt=0, le=1, description="smallest cluster, as a share of the instances")
-    min_samples: Whole | None = Field(
-        None, ge=1, le=1_000_000_000, description="HDBSCAN's min_samples; None: min_cluster_size"
-    )
-    cluster_selection_method: Literal["leaf", "eom"] = Field(
-        "leaf", description="HDBSCAN's rule for selecting clusters"
-    )
-    winner_rule: WinnerRule = Field("unique", description="sub-units that win an input dimension")
-    scores: Scores = Field("absolute", description="scores in eq. 3: |r|, or the positive part of r")
-    objective: Objective = Field("contrast", description="objective that rho maximises")
-    umap_dims: Whole | None = Field(
-        None, ge=1, le=10_000, description="dimensions of a UMAP embedding to cluster instead"
-    )
-    umap_backend: UmapBackend = Field(
-        "umap-learn",
-        description="implementation of UMAP: umap-learn, on one thread of the CPU; cuml, on a GPU",
-        json_schema_extra=ADDED,
-    )
-    backend: Literal["exact", "hdbscan", "cuml"] = Field("exact", description="implementation of HDBSCAN")
-
-    @model_validator(mode="after")
-    def _cluster_fits(self) -> ELUDeConfig:
-        if self.top_k is not None and self.min_cluster_size is not None and self.min_cluster_size > self.top_k:
-            raise ValueError(
-                f"min_cluster_size = {self.min_cluster_size} is larger than top_k = {self.top_k}: no cluster could form"
-            )
-        if self.umap_backend != "umap-learn" and self.umap_dims is None:
-            raise ValueError(
-                f"umap_backend = {self.umap_backend!r} has no effect without umap_dims: set umap_dims, or leave "
-                "umap_backend out"
-            )
-        return self
+from methods.memory import free_memory
 
 
 @register
@@ -82,6 +40,9 @@ class ELUDe(AdditiveSplit, DivisibleFit):
     For neuron u: take its ``top_k`` probing tokens by activation (ties to the lower index), form the contributions
     ``W_u * q``, L2-normalise, cluster them with HDBSCAN, and give every cluster a sub-unit with the input dimensions
     that its cluster wins. Neurons with fewer than two clusters are not split.
+
+    With ``target_expansion`` the size that gives it is searched first (App. E.6), see
+    :mod:`methods.elude.expansion`. The fit is then that with the found size.
 
     Nothing is drawn at random and ``seed`` has no effect, unless ``umap_dims`` is set: it is then UMAP's seed, and the
     method no longer claims to be stable.
@@ -98,11 +59,16 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         lossless=True,
         stable=True,
         uses_seed=False,
+        # 2: a sub-unit without a share of an input has a weight of exactly zero there, where the last one of a neuron
+        # had the rounding error of the others.
+        version=2,
     )
     Config = ELUDeConfig
 
     #: Precision of the distances of the last fit, see :mod:`methods.elude.products`.
     _precision: str = "float32"
+    #: Size that was found for ``target_expansion``; None without it.
+    found: Found | None = None
     fitted = (*AdditiveSplit.fitted, "margin", "n_noise", "n_instances")
 
     margin: Tensor
@@ -145,16 +111,91 @@ class ELUDe(AdditiveSplit, DivisibleFit):
             UserError: for sizes that do not fit the probing set, or if a package that a setting needs is missing.
         """
         checkpoint_dir = self.work_dir if checkpoint_dir is None else checkpoint_dir
-        parts, files = self._split(tokens, site, range(site.d_out), seed, device, progress, checkpoint_dir, workers)
-        self._take([parts[unit] for unit in range(site.d_out)], self.sizes(tokens.n)[0])
+        units = range(site.d_out)
+        if self.config.target_expansion is not None:
+            return self._fit_to_target(tokens, site, units, seed, device, progress, checkpoint_dir, workers)
+        sizes = self.sizes(tokens.n)
+        parts, files = self._split(tokens, site, units, sizes, seed, device, progress, checkpoint_dir, workers)
+        self._take([parts[unit] for unit in units], sizes.top_k)
         if files is not None:
             files.remove()
         return self.to(device)
 
+    def _fit_to_target(
+        self,
+        tokens: Tokens,
+        site: LinearSite,
+        units: range,
+        seed: int,
+        device: Device,
+        progress: Progress,
+        checkpoint_dir: str | Path | None,
+        workers: int | None,
+    ) -> ELUDe:
+        """Fit with each size that the search tries, and take the closest; neurons of all trials are kept meanwhile."""
+        settings: ELUDeConfig = self.config
+        setting, target = settings.target_setting, settings.target_expansion
+        assert target is not None
+        start = self.sizes(tokens.n)
+        budget = Budget(int(SHARE * (free_memory("cpu") or 0)))
+        # Distances stay the same for other cluster sizes, not for other instances.
+        kept = {unit: Kept(budget, follows_size=settings.min_samples is None) for unit in units}
+        closest: dict[str, Any] = {}
+        folders: list[UnitFiles] = []
+
+        def factor_of(value: int) -> float:
+            sizes = start._replace(**{setting: value})
+            folder = None if checkpoint_dir is None else Path(checkpoint_dir) / f"{setting}-{value}"
+
+            def shown(done: int, total: int, what: str) -> None:
+                progress(done, total, f"{what}, {setting} {value}")
+
+            reused = kept if setting == "min_cluster_size" and settings.umap_dims is None else {}
+            parts, files = self._split(tokens, site, units, sizes, seed, device, shown, folder, workers, reused)
+            folders.extend([] if files is None else [files])
+            factor = sum(len(part.weights) for part in parts.values()) / len(units)
+            key = (distance(factor, target), value)
+            if not closest or key < closest["key"]:
+                closest.update(key=key, parts=parts, sizes=sizes)
+            return factor
+
+        low, high = (2, start.top_k // 2) if setting == "min_cluster_size" else (start.min_cluster_size, tokens.n)
+        # A rehearsal clusters few neurons, so that its factor says nothing.
+        tries = {"tries": 1} if partial_fit() is not None else {}
+        self.found = search(
+            factor_of,
+            setting=setting,
+            start=getattr(start, setting),
+            low=low,
+            high=max(low, high),
+            target=target,
+            **tries,
+        )
+        if self.found.factor == 1 and not tries:
+            raise UserError(
+                f"elude.target_expansion = {target:g}: no neuron splits with any {setting} that was tried, "
+                f"{min(self.found.tried)} to {max(self.found.tried)}: use more probing tokens, or leave "
+                "target_expansion out."
+            )
+        self._take([closest["parts"][unit] for unit in units], closest["sizes"].top_k)
+        self.notes.append(self.found.note(target))
+        for files in folders:
+            files.remove()
+        if checkpoint_dir is not None:
+            with contextlib.suppress(OSError):
+                Path(checkpoint_dir).rmdir()
+        return self.to(device)
+
+    def extra_state(self) -> dict[str, Any]:
+        return {} if self.found is None else {"found": self.found.state}
+
+    def restore_extra(self, extra: dict[str, Any]) -> None:
+        self.found = Found.of(extra["found"]) if "found" in extra else None
+
     @classmethod
     def fit_items(cls, config: MethodConfig, site: LinearSite) -> int:
-        """Return the number of neurons, each of which is split by itself."""
-        return site.d_out
+        """Return the number of neurons, each of which is split by itself; 1 if a size is searched with all of them."""
+        return site.d_out if getattr(config, "target_expansion", None) is None else 1
 
     def fit_part(
         self,
@@ -173,25 +214,32 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         """
         if self.work_dir is None:
             raise UserError("elude.fit_part leaves its neurons in a folder: set work_dir before the call.")
-        self._split(tokens, site, items, seed, device, progress, self.work_dir, None)
+        if self.config.target_expansion is not None:
+            raise UserError(
+                "elude.target_expansion needs the sub-units of all neurons, so that the fit cannot be divided: call "
+                "fit, or set the size that an earlier fit has found."
+            )
+        self._split(tokens, site, items, self.sizes(tokens.n), seed, device, progress, self.work_dir, None)
 
     def _split(
         self,
         tokens: Tokens,
         site: LinearSite,
         units: range,
+        sizes: Sizes,
         seed: int,
         device: Device,
         progress: Progress,
         checkpoint_dir: str | Path | None,
         workers: int | None,
+        kept: Mapping[int, Kept] | None = None,
     ) -> tuple[dict[int, Part], UnitFiles | None]:
         """Return the sub-units of these neurons, and the folder that holds them if there is one.
 
         Neurons that the folder holds already are read from it.
         """
         settings: ELUDeConfig = self.config
-        top_k, min_cluster_size = self.sizes(tokens.n)
+        top_k, min_cluster_size = sizes
         # A wrong name is an error before anything is computed.
         precision = chosen_precision()
         if workers is not None and workers < 1:
@@ -207,6 +255,8 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         parts: dict[int, Part] = {}
         if checkpoint_dir is not None:
             build = {"config": settings.model_dump(mode="json"), "version": self.spec.version, "seed": seed}
+            if settings.target_expansion is not None:
+                build["sizes"] = list(sizes)
             files = UnitFiles(checkpoint_dir, build_key(tokens, site, {**build, "device": lanes[0].type}))
             parts = {unit: part for unit, part in files.read().items() if unit in units}
         weight, bias = site.weight.detach().cpu(), site.bias.detach().cpu()
@@ -222,8 +272,9 @@ class ELUDe(AdditiveSplit, DivisibleFit):
 
         def split_once(item: tuple[int, np.ndarray], lane: torch.device) -> tuple[int, Part]:
             unit, rows = item
-            contributions = gather(inputs, rows, weight[unit], lane)
-            clusters = self._clusters(contributions, min_cluster_size, seed, memory_bytes)
+            contributions = gather(inputs, rows, weight[unit], lane, unit_length=settings.normalise)
+            reused = None if kept is None else kept.get(unit)
+            clusters = self._clusters(contributions, min_cluster_size, seed, memory_bytes, reused)
             return unit, self._part(weight[unit], bias[unit], contributions, clusters)
 
         def split_unit(item: tuple[int, np.ndarray], lane: torch.device) -> tuple[int, Part]:
@@ -249,7 +300,7 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         return parts, files
 
     def _clusters(
-        self, contributions: Contributions, min_cluster_size: int, seed: int, memory_bytes: int
+        self, contributions: Contributions, min_cluster_size: int, seed: int, memory_bytes: int, kept: Kept | None
     ) -> Clustering:
         settings: ELUDeConfig = self.config
         points, nonzero = contributions.directions, contributions.lengths != 0
@@ -264,6 +315,7 @@ class ELUDe(AdditiveSplit, DivisibleFit):
             memory_bytes=memory_bytes,
             products=chosen_precision(),
             zero_is_noise=settings.umap_dims is None,
+            kept=kept,
         )
         if settings.umap_dims is None:
             return clusters
@@ -281,8 +333,12 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         else:
             summary = summarise(contributions, clusters.labels, clusters.probabilities, clusters.n_clusters)
             rules = settings.model_dump(include={"winner_rule", "scores", "objective"})
-            split = split_by(weight, bias, summary, **rules)
+            split = split_by(weight, bias, summary, **rules, margins=self._margins())
         return Part(split.weights, split.biases, split.rho, clusters.n_noise)
+
+    def _margins(self) -> Sequence[float]:
+        settings: ELUDeConfig = self.config
+        return settings.rho_grid if settings.rho is None else (settings.rho,)
 
     def _take(self, parts: list[Part], top_k: int) -> None:
         """Store one part per neuron, in neuron order."""
@@ -299,8 +355,8 @@ class ELUDe(AdditiveSplit, DivisibleFit):
                 "again in float64 where that left doubt."
             )
 
-    def sizes(self, n_tokens: int) -> tuple[int, int]:
-        """Return (top_k, min_cluster_size) for a probing set of ``n_tokens`` tokens.
+    def sizes(self, n_tokens: int) -> Sizes:
+        """Return the sizes for a probing set of ``n_tokens`` tokens; with ``target_expansion``, where a search starts.
 
         Raises:
             UserError: if there are fewer than top_k tokens, or the smallest cluster exceeds top_k.
@@ -318,7 +374,7 @@ class ELUDe(AdditiveSplit, DivisibleFit):
                 f"elude.min_cluster_size = {smallest} is larger than the {top_k} instances per neuron: lower it, or "
                 "set min_cluster_size to none and use min_cluster_fraction."
             )
-        return top_k, smallest
+        return Sizes(top_k, smallest)
 
 
 def unit_bytes(top_k: int, d_in: int) -> int:

@@ -18,6 +18,7 @@ import torch
 
 from methods.elude import kernels
 from methods.elude.forest import Forest, SpanningTree, shared_cores
+from methods.elude.kept import Kept
 from methods.tracing import DEVICE, traced
 
 # Rows of a panel of the half product: enough for the matrix product to run at full speed, few enough that the unused
@@ -177,16 +178,18 @@ def squared_distances(x: torch.Tensor, rows: RowThreads) -> tuple[np.ndarray, np
 
 
 @traced("distances and spanning tree", DEVICE)
-def spanning_tree(x: torch.Tensor, k: int) -> SpanningTree:
+def spanning_tree(x: torch.Tensor, k: int, kept: Kept | None = None) -> SpanningTree:
     """Return the minimum spanning tree of x (n, d) float32 on the CPU, under mutual reachability.
 
-    k is the number of other points within a core distance, 1 <= k < n.
+    k is the number of other points within a core distance, 1 <= k < n. Distances that are kept are not computed again.
     """
     n, points = len(x), x.numpy()
     core, target = np.empty(n, np.float64), np.empty(n, np.int64)
     forest = Forest(n)
     with matrix_products(), RowThreads(n, n) as rows:
-        squares, slack = squared_distances(x, rows)
+        squares, slack = (None if kept is None else kept.distances()) or squared_distances(x, rows)
+        if kept is not None:
+            kept.keep_distances(squares, slack)
         rows(lambda start, stop: kernels.core_squares(squares, points, slack, k, start, stop, core))
         rows(lambda start, stop: kernels.first_edges(squares, points, slack, core, start, stop, target))
         forest.join_first(target, core)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from methods.additive import remainder_last
-from methods.elude.contributions import Summary, normalise, summarise
+from methods.elude.contributions import Summary, as_they_are, normalise, summarise
 from methods.elude.objectives import OBJECTIVES, Objective, best_of
 from methods.errors import ArgumentError
 from methods.requirements import is_finite
@@ -29,7 +30,7 @@ class Split(NamedTuple):
     biases: Tensor
     """(K,), summing to the neuron's bias"""
     rho: float
-    """The chosen margin, of :data:`MARGINS`; NaN if there was nothing to split."""
+    """The chosen margin; NaN if there was nothing to split."""
     shares: Tensor
     """(K, d_in): the part alpha of each input dimension that each sub-unit gets; columns sum to 1"""
 
@@ -44,6 +45,8 @@ def split(
     winner_rule: WinnerRule = "unique",
     scores: Scores = "absolute",
     objective: Objective = "contrast",
+    margins: Sequence[float] = MARGINS,
+    unit_length: bool = True,
 ) -> Split:
     """Split one neuron by the clusters of its contribution vectors, with the margin of largest objective.
 
@@ -52,16 +55,18 @@ def split(
     Args:
         weight_u: (d_in,) the neuron's weights W_u.
         bias_u: the neuron's bias b_u.
-        contributions: (n, d_in) raw contributions ``W_u * q``; normalised inside.
+        contributions: (n, d_in) raw contributions ``W_u * q``; normalised inside if ``unit_length``.
         labels: (n,) cluster of each row, 0 .. K-1, -1 for noise.
         probabilities: (n,) membership probabilities in [0, 1].
         winner_rule: rule for the set of sub-units that wins a dimension, see :func:`winning_shares`.
         scores: a sub-unit's score on a dimension, see :func:`claims`.
         objective: quantity that the chosen margin maximises, see :mod:`methods.elude.objectives`.
+        margins: values of rho that are tried; a single one is taken as it is.
+        unit_length: divide contributions by their length, as the paper does.
 
     Raises:
         ArgumentError: for shapes that do not fit, NaN or infinity, labels that do not number the clusters,
-            probabilities outside [0, 1], or an unknown rule.
+            probabilities outside [0, 1], a margin outside (0, 1], or an unknown rule.
     """
     _check_shapes(weight_u, bias_u, contributions, labels, probabilities)
     _check_values(weight_u, bias_u, contributions, probabilities)
@@ -71,8 +76,11 @@ def split(
     if n_clusters < 2:
         return unsplit(weight_u, bias_u)
     home = contributions.device
-    summary = summarise(normalise(contributions), labels.to(home), probabilities.to(home), n_clusters)
-    return split_by(weight_u, bias_u, summary, winner_rule=winner_rule, scores=scores, objective=objective)
+    vectors = (normalise if unit_length else as_they_are)(contributions)
+    summary = summarise(vectors, labels.to(home), probabilities.to(home), n_clusters)
+    return split_by(
+        weight_u, bias_u, summary, winner_rule=winner_rule, scores=scores, objective=objective, margins=margins
+    )
 
 
 def unsplit(weight_u: Tensor, bias_u: Tensor | float) -> Split:
@@ -90,22 +98,24 @@ def split_by(
     winner_rule: WinnerRule = "unique",
     scores: Scores = "absolute",
     objective: Objective = "contrast",
+    margins: Sequence[float] = MARGINS,
 ) -> Split:
     """Run :func:`split` from the representatives and means of at least two clusters.
 
     Raises:
-        ArgumentError: for an unknown rule.
+        ArgumentError: for an unknown rule, or a margin outside (0, 1].
     """
     _check_rules(winner_rule, scores, objective)
+    ordered = _ordered_margins(margins)
     bias = torch.as_tensor(bias_u, dtype=weight_u.dtype, device=weight_u.device)
     claimed = claims(summary.representatives, scores)
-    candidates = torch.stack([winning_shares(claimed, rho, winner_rule) for rho in MARGINS])
+    candidates = torch.stack([winning_shares(claimed, rho, winner_rule) for rho in ordered])
     best = best_of(OBJECTIVES[objective](candidates @ summary.means.T))
     shares = candidates[best]
     weights, biases = remainder_last(
         weight_u, bias, shares.to(weight_u.device) * weight_u.double(), shares.mean(1).to(bias.device) * bias.double()
     )
-    return Split(weights, biases, MARGINS[best], shares.to(weight_u))
+    return Split(weights, biases, ordered[best], shares.to(weight_u))
 
 
 def claims(representatives: Tensor, scores: Scores) -> Tensor:
@@ -194,6 +204,16 @@ def _checked_labels(labels: Tensor) -> Tensor:
         listed = ", ".join(map(str, present[:20].tolist()))
         raise ArgumentError(f"split: the labels are {listed}; they must be 0 .. K-1 without a gap, and -1 for noise.")
     return whole
+
+
+def _ordered_margins(margins: Sequence[float]) -> list[float]:
+    """Return the margins in ascending order, so that ties go to the smallest."""
+    ordered = sorted({float(margin) for margin in margins})
+    if not ordered or not all(0 < margin <= 1 for margin in ordered):
+        raise ArgumentError(
+            f"split: margins = {list(margins)!r}; they must lie above 0 and be at most 1, at least one."
+        )
+    return ordered
 
 
 def _check_rules(winner_rule: str, scores: str, objective: str) -> None:

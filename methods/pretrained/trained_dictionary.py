@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Reads, Tokens
 from methods.errors import UserError
+from methods.half_precision import in_float32
 from methods.linear_decoder import LinearDecoder
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ class TrainedDictionary(LinearDecoder):
     def _scales_output(self) -> bool:
         return bool(self.config.token_scale != "none" and self.config.reads == "output")
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         shift, scale = self._token_scale(x)
@@ -174,6 +176,7 @@ class TrainedDictionary(LinearDecoder):
         path = pursue(rows, atoms, self.config.k, self._cached_gram.matrix, readers=Readers(weight, bias))
         return rows.new_zeros(len(rows), len(weight)).scatter_add_(1, path.units, path.values)
 
+    @in_float32
     def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         output = super().decode(codes)
         if not self.decode_reads_input:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from methods import register
 from methods.base import MethodSpec, Tokens
+from methods.half_precision import in_float32
 from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.sae.config import FixedL0
 from methods.sae.library import build
@@ -90,6 +91,7 @@ class MatchingPursuitSAE(SparseMethod[PursuitAutoencoder]):
         self.atoms = trainee.directions.detach() * writes.scale
         self.output_bias = writes.mean.clone()
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         directions = (self.atoms / self.scale).to(x)

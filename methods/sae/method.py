@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods.base import Device, LinearSite, Progress, Reads, Tokens
+from methods.half_precision import in_float32
 from methods.linear_decoder import LinearDecoder
 from methods.pretrained.trained_dictionary import Activation, TrainedConfig, TrainedDictionary
 from methods.sae import library
@@ -206,6 +207,7 @@ class LinearSAE(SparseMethod[A]):
     def input_width(self) -> int | None:
         return self.size_of("encoder_weight", 1)
 
+    @in_float32
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         return self.activate(functional.linear(x, self.encoder_weight.to(x), self.encoder_bias.to(x)))

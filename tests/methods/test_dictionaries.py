@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from in_memory import MemoryTokens, small_layer
@@ -63,6 +65,53 @@ def test_semi_nmf_codes_are_not_negative_and_explain() -> None:
     method = methods.create("nmf", n_components=32).fit(data.tokens, data.site, seed=1)
     assert float(method.encode(data.tokens.fields["output"]).min()) >= 0
     assert share_explained(method, data.tokens.fields["output"]) > 0.5
+
+
+def test_semi_nmf_decomposes_once_for_the_same_atoms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    data = planted(n=512)
+    a = data.tokens.fields["output"][:20]
+    method = methods.create("nmf", n_components=16, iterations=5, encode_iterations=20).fit(data.tokens, data.site)
+    decompositions = 0
+    eigenvalues = torch.linalg.eigvalsh
+
+    def counted(matrix: Tensor) -> Tensor:
+        nonlocal decompositions
+        decompositions += 1
+        return eigenvalues(matrix)
+
+    def codes_of(x: Tensor) -> Tensor:
+        """Return the codes, which must be those without a cache to the bit."""
+        nonlocal decompositions
+        found, before = method.encode(x), decompositions
+        wide = x.float() if x.dtype == torch.float16 else x
+        atoms, bias = method.atoms.to(wide), method.output_bias.to(wide)
+        assert torch.equal(found, nonnegative_codes(wide - bias, atoms, 20).to(x))
+        decompositions = before
+        return found
+
+    monkeypatch.setattr(torch.linalg, "eigvalsh", counted)
+    for _ in range(3):
+        first = codes_of(a)
+    assert decompositions == 1
+    codes_of(a.half()), codes_of(a.double()), codes_of(a.double())
+    assert decompositions == 2, "half precision is computed in float32"
+    method.atoms.mul_(2)  # in place
+    assert not torch.equal(codes_of(a), first) and decompositions == 3
+    method.atoms = method.atoms / 2  # another tensor
+    torch.testing.assert_close(codes_of(a), first)
+    assert decompositions == 4
+    method.to("meta").atoms = torch.randn(16, a.shape[1], generator=torch.Generator().manual_seed(0))
+    method.output_bias = torch.zeros(a.shape[1])
+    codes_of(a)
+    assert decompositions == 5
+    method = methods.load(method.save(tmp_path / "nmf.safetensors"))
+    codes_of(a), codes_of(a)
+    assert decompositions == 6
+    with torch.inference_mode():
+        method.atoms = method.atoms.clone()
+        codes_of(a)
+        method.atoms.mul_(3)
+        codes_of(a)
 
 
 def test_kmeans_activates_one_unit_and_projection_is_no_worse() -> None:

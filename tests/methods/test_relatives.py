@@ -50,14 +50,19 @@ class TestReferences:
         a[:, 4] = -1
         tokens = MemoryTokens(a, a)
         tokens.image = generator.integers(0, 9, 60)
+        tokens.position = np.where(generator.random(60) < 0.2, -1, tokens.position)  # some CLS tokens
         tokens.label = tokens.image % 2
         images = TokensByImage(tokens)
         present = np.unique(tokens.image)
-        for memory in (1 << 28, 1):
-            for found in reference_images(tokens, images, 4, memory_bytes=memory):
+        for memory, ranking in itertools.product((1 << 28, 1), ("maximum", "mean")):
+            for found in reference_images(tokens, images, 4, ranking=ranking, memory_bytes=memory):
                 column = a[:, found.unit].numpy()
                 peak = [column[tokens.image == image].max() for image in present]
-                order = [i for i in sorted(range(len(peak)), key=lambda i: (-peak[i], i)) if peak[i] > 0][:4]
+                value = peak
+                if ranking == "mean":
+                    inside = [(tokens.image == image) & (tokens.position >= 0) for image in present]
+                    value = [column[rows].astype(np.float64).mean() for rows in inside]
+                order = [i for i in sorted(range(len(peak)), key=lambda i: (-value[i], i)) if peak[i] > 0][:4]
                 assert found.image.tolist() == order
                 for number, row in zip(order, found.row.tolist(), strict=True):
                     rows = np.flatnonzero(tokens.image == present[number])
@@ -167,6 +172,25 @@ class TestDNRwCV:
         torch.testing.assert_close(few.decode(few.encode(a)), a)  # every neuron kept its own axis
         assert few.n_units == site.d_out and "6 of 6 neurons have no cluster" in few.notes[0]
 
+    def test_images_are_ranked_by_their_mean_activation(self) -> None:
+        """Six images along e1 have the largest maxima of neuron 0, and six along e0 the largest means."""
+        along = torch.zeros(12, 4, 3)
+        along[:6, :, 0] = torch.tensor([0.9, 1.0, 1.1, 1.0])[:, None].T  # mean 1, maximum 1.1
+        along[6:, 0, 0], along[6:, :, 1] = 2.0, 3.0  # mean 0.5, maximum 2
+        tokens = MemoryTokens(torch.zeros(48, 3), along.reshape(48, 3))
+        tokens.image, tokens.position = np.repeat(range(12), 4), np.tile(range(4), 12)
+        site = MemorySite(torch.zeros(3, 3), torch.zeros(3))
+        expected = {
+            "mean": torch.tensor([1.0, 0, 0]),
+            "maximum": torch.nn.functional.normalize(torch.tensor([0.5, 3, 0]), dim=0),
+        }
+        for ranking, direction in expected.items():
+            method = methods.create("dnrwcv", top_images=6, ranking=ranking).fit(tokens, site)
+            torch.testing.assert_close(method.directions[method.parents == 0], direction[None])
+        by_default = methods.create("dnrwcv", top_images=6).fit(tokens, site)
+        torch.testing.assert_close(by_default.directions[by_default.parents == 0], expected["mean"][None])
+        assert by_default.spec.version == 2
+
     def test_prefix_tokens_count_only_where_there_are_no_others(self) -> None:
         from methods.dnrwcv import image_means
 
@@ -200,7 +224,9 @@ class TestDNRwCV:
         plain = methods.create("dnrwcv", distance_quantile=0.99).fit(tokens, site, seed=1)
         assert float((plain.directions[plain.parents == 0] @ functional.normalize(common, dim=0)).min()) > 0.99
         assert "have collapsed" in plain.notes[-1] and "unit_overlap" in plain.notes[-1]
-        centred = methods.create("dnrwcv", distance_quantile=0.99, centred=True).fit(tokens, site, seed=1)
+        # Ten of the trees join the same 40 images, and so share every height up to rounding: of 409 merges the ten
+        # highest are equal, and the ten below. Between the two, the cut does not depend on rounding.
+        centred = methods.create("dnrwcv", distance_quantile=398.5 / 408, centred=True).fit(tokens, site, seed=1)
         assert not any("collapsed" in note for note in centred.notes)
         own = centred.directions[centred.parents == 0]
         apart = functional.normalize(target[0] - target[1], dim=0)
@@ -265,9 +291,8 @@ class TestDPCiCNN:
     def test_the_factor_is_the_best_of_the_grid(self) -> None:
         generator = torch.Generator().manual_seed(0)
         weight = torch.randn(20, generator=generator)
-        means = ClassMeans(
-            torch.rand(3, 20, generator=generator).double(), torch.tensor([0.5, 0.7, 0.9]).double(), [0, 1, 2]
-        )
+        inputs, positive = torch.rand(2, 3, 20, generator=generator).double()
+        means = ClassMeans(inputs, positive, torch.tensor([0.5, 0.7, 0.9]).double(), [0, 1, 2])
         made = rewire(weight, 0.3, means)
 
         def contrast(factor: float) -> float:
@@ -276,12 +301,13 @@ class TestDPCiCNN:
             for c in range(3):
                 member = own[c] | ~own.any(0)
                 on = [
-                    max(0.0, float((weight * member * means.inputs[k]).sum() + 0.3 * means.active[k])) for k in range(3)
+                    max(0.0, float((weight * member * means.positive[k]).sum() + 0.3 * means.active[k]))
+                    for k in range(3)
                 ]
                 others = [
                     max(
                         0.0,
-                        float((weight * (own[o] | ~own.any(0)) * means.inputs[c]).sum() + 0.3 * means.active[c]),
+                        float((weight * (own[o] | ~own.any(0)) * means.positive[c]).sum() + 0.3 * means.active[c]),
                     )
                     for o in range(3)
                     if o != c
@@ -292,6 +318,26 @@ class TestDPCiCNN:
         values = [contrast(factor) for factor in FACTORS]
         assert made.factor == FACTORS[int(np.argmax(values))]
         torch.testing.assert_close(made.weights[:-1].sum(0) - 2 * made.weights[-1], weight)
+
+    def test_relevance_is_averaged_over_all_positions(self) -> None:
+        """Input 2 excites the neuron on half of the tokens of class 0, and inhibits it by as much on the others."""
+        q = torch.tensor([[1.0, 0, 1, 1], [1, 0, -4, 1]] * 4 + [[0.0, 1, 0, 1], [0, 1, 0, 1]] * 4)
+        weight = torch.ones(1, 4)
+        tokens = MemoryTokens(q, q @ weight.T)
+        tokens.image, tokens.position = np.repeat(range(8), 2), np.tile(range(2), 8)
+        tokens.label = np.repeat([0, 1], 8)
+        site = MemorySite(weight, torch.zeros(1))
+        # Class 0 has r = (1, 0, -1.5, 1) over all positions and (0.5, 0, 0.5, 0.5) over the positive ones; class 1 has
+        # (0, 1, 0, 1). So input 2 is nobody's own or that of class 0, and input 3 nobody's own or that of class 1.
+        expected = {
+            "all": [[1.0, 0, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1]],
+            "positive": [[1.0, 0, 1, 0], [0, 1, 0, 1], [0, 0, 0, 0]],
+        }
+        for positions, weights in expected.items():
+            method = methods.create("dpcicnn", tau=0.0, max_cosine=0.9, positions=positions).fit(tokens, site)
+            assert method.weights.tolist() == weights
+        by_default = methods.create("dpcicnn", tau=0.0, max_cosine=0.9).fit(tokens, site)
+        assert by_default.weights.tolist() == expected["all"] and by_default.spec.version == 2
 
     def test_tokens_in_any_order_and_in_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         site, tokens = mixed_unit()

@@ -10,15 +10,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from in_memory import small_layer
+from in_memory import MemorySite, MemoryTokens, small_layer
 from torch import Tensor
 
 import methods
 from methods.elude import split
-from methods.elude.contributions import Summary, normalise, summarise
+from methods.elude.contributions import Summary, as_they_are, normalise, summarise
 from methods.elude.instances import top_instances, top_rows
 from methods.elude.objectives import contrast
-from methods.elude.splitting import winning_shares
+from methods.elude.splitting import MARGINS, winning_shares
 from methods.errors import UserError
 
 
@@ -68,6 +68,85 @@ def test_winner_rules_differ_where_two_prefixes_qualify() -> None:
     assert winning_shares(scores, 0.5, "unique")[:, 0].tolist() == pytest.approx([1 / 3] * 3)
     assert winning_shares(scores, 0.5, "first")[:, 0].tolist() == [1, 0, 0]
     assert winning_shares(scores, 0.5, "gap")[:, 0].tolist() == [0.5, 0.5, 0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.03, 0.35, 0.5, 0.77, 1.0]), st.booleans())
+def test_a_fixed_rho_gives_the_shares_of_eq_3_and_4(seed: int, rho: float, unit_length: bool) -> None:
+    """The brute-force twin: every subset of the sub-units is tried, with representatives by definition (eq. 2)."""
+    generator = torch.Generator().manual_seed(seed)
+    contributions = torch.randn(40, 6, generator=generator)
+    labels, probabilities = torch.arange(40) % 4 - 1, torch.rand(40, generator=generator)
+    weight = torch.randn(6, generator=generator).double()
+    found = split(weight, 0.5, contributions, labels, probabilities, margins=[rho], unit_length=unit_length)
+    vectors = torch.nn.functional.normalize(contributions, dim=1) if unit_length else contributions
+    sums = torch.stack([(probabilities[:, None] * vectors)[labels == k].double().sum(0) for k in range(3)])
+    shares = brute_force_shares(torch.nn.functional.normalize(sums, dim=1).abs().numpy(), rho)
+    np.testing.assert_allclose(found.shares, shares)
+    np.testing.assert_allclose(found.weights, shares * weight.numpy(), atol=1e-12)
+    assert found.rho == rho
+
+
+def test_margins_are_tried_in_ascending_order_and_checked() -> None:
+    generator = torch.Generator().manual_seed(4)
+    contributions = torch.randn(60, 8, generator=generator)
+    labels, ones = torch.arange(60) % 3, torch.ones(60)
+    weight = torch.randn(8, generator=generator)
+    whole = split(weight, 0.0, contributions, labels, ones)
+    assert split(weight, 0.0, contributions, labels, ones, margins=[*MARGINS[::-1], whole.rho]).rho == whole.rho
+    # Two margins with the same shares tie, and the smaller one is chosen.
+    apart = torch.eye(2).repeat(20, 1)
+    assert split(torch.ones(2), 0.0, apart, torch.arange(40) % 2, torch.ones(40), margins=[0.9, 0.4]).rho == 0.4
+    for margins in ([], [0.0], [0.5, 1.2]):
+        with pytest.raises(UserError, match=r"margins = .*at most 1"):
+            split(weight, 0.0, contributions, labels, ones, margins=margins)
+
+
+def test_settings_of_rho_reach_the_split() -> None:
+    site, tokens = small_layer(n=600, d_in=30)
+    sizes = {"top_k": 300, "min_cluster_size": 20}
+    fixed = methods.create("elude", **sizes, rho=0.33).fit(tokens, site)
+    chosen = fixed.margin[~fixed.margin.isnan()]
+    assert len(chosen) and torch.equal(chosen, torch.full_like(chosen, 0.33))
+    grid = methods.create("elude", **sizes, rho_grid=[0.9, 0.2]).fit(tokens, site)
+    assert {round(float(rho), 6) for rho in grid.margin[~grid.margin.isnan()]} <= {0.2, 0.9}
+    whole = methods.create("elude", **sizes).fit(tokens, site)
+    assert torch.equal(whole.weights, methods.create("elude", **sizes, rho_grid=MARGINS).fit(tokens, site).weights)
+    assert set(whole.config.model_dump()) & {"rho", "rho_grid", "normalise"} == set(), "earlier cells keep their ids"
+    assert grid.config.model_dump(mode="json")["rho_grid"] == [0.9, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"rho": 0.5, "rho_grid": [0.5]}, "both set"),
+        ({"rho_grid": []}, "at least 1"),
+        ({"rho_grid": [0.0]}, "above 0"),
+        ({"rho_grid": [0.5, 1.5]}, "at most 1"),
+        ({"rho": 1.5}, "rho"),
+    ],
+)
+def test_wrong_margins_are_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        methods.create("elude", **config)
+
+
+def test_contributions_as_they_are_are_clustered_by_length() -> None:
+    """Two groups of tokens with one direction and other lengths: they are one cluster only if lengths are removed."""
+    generator = torch.Generator().manual_seed(0)
+    q = torch.ones(91, 4) + 0.01 * torch.rand(91, 4, generator=generator)
+    q[30:60] *= 5
+    q[60:, 1:] = 0  # a third group, in a direction of its own
+    q[90] = 0  # no contribution: noise, whether or not lengths are removed
+    tokens, site = MemoryTokens(q, q @ torch.ones(4, 1)), MemorySite(torch.ones(1, 4), torch.zeros(1))
+    config = {"top_k": 91, "min_cluster_size": 15, "cluster_selection_method": "eom"}
+    for normalise_, count in ((True, 2), (False, 3)):
+        method = methods.create("elude", **config, normalise=normalise_).fit(tokens, site)
+        assert method.n_units == count and int(method.n_noise[0]) >= 1
+    # Of raw contributions, the representative is their own mean: eq. 2 with c as it is.
+    found = summarise(as_they_are(q), torch.arange(91) // 60 - 1, torch.ones(91), 1).representatives
+    torch.testing.assert_close(found, torch.nn.functional.normalize(q[60:].double().sum(0, keepdim=True), dim=1))
+    assert as_they_are(q).lengths.tolist() == [1.0] * 90 + [0.0]
 
 
 def test_two_disjoint_clusters_are_taken_apart_completely() -> None:

@@ -103,7 +103,7 @@ class SAEConfig(SparseConfig):
     auxk_tokens: Whole | None = Field(
         None,
         ge=1,
-        le=10**12,
+        le=1_000_000_000,
         description="tokens without firing after which a unit is dead, with auxk; None: one epoch, at most 10 million",
         json_schema_extra=ADDED,
     )

@@ -46,7 +46,6 @@ OTHERS: dict[str, Any] = {
     "sweeps": 1,
     "rho": 0.1,
     "rho_grid": (0.1, 0.15),
-    "sparsity": 0.5,
     "target_expansion": 2.5,
     "target_l0": 2.0,
     "tau": 0.3,

@@ -148,7 +148,7 @@ class DNRwCV(Learner, SubUnits):
         self.require_fitted()
         return functional.linear(x - self.origin.to(x), self.directions.to(x))
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         self.require_fitted()
         return codes @ self.decoder.to(codes) + self.origin.to(codes)
 

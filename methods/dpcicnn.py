@@ -181,7 +181,7 @@ class DPCiCNN(Learner, LinearSubUnits):
         chosen.sort()
         return ClassMeans(means.inputs[chosen], means.active[chosen], [means.classes[k] for k in chosen])
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         """Merge the codes: sum the sub-units of each neuron, times their signs."""
         self.require_fitted()
         return self.summed(codes * self.signs.to(codes), len(self.factor))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.cells.method_output import ROUNDING
-from harness.check.finding import require
+from harness.check.finding import NotApplicable, require
 from methods.base import Method, Prerequisite, make_config, read_header
 from methods.errors import UserError
 from methods.fingerprints import fingerprint_problem
@@ -20,6 +20,8 @@ from methods.fingerprints import fingerprint_problem
 if TYPE_CHECKING:
     from harness.check.methods import CheckedMethod
 
+#: Why checks of the atoms do not apply.
+NO_DICTIONARY = "dictionary() is None: the decoder is not linear"
 #: Number of batches after which a method may hold at most HELD of them.
 CALLS, HELD = 12, 3
 
@@ -49,10 +51,16 @@ def same_codes_at_each_call(of: CheckedMethod) -> None:
 
 def same_dictionary_at_each_call(of: CheckedMethod) -> None:
     """Check that dictionary() gives the same atoms and parents each time, also after encode and decode."""
-    atoms, parents, _ = of.method.dictionary()
-    before = atoms.clone()
+    dictionary = of.method.dictionary()
+    if dictionary is None:
+        of.method.reconstruct(of.method.encode(of.x), of.x)
+        require(of.method.dictionary() is None, "dictionary() gives None at one call and atoms at a later one.")
+        raise NotApplicable(NO_DICTIONARY)
+    parents, before = dictionary.parents, dictionary.atoms.clone()
     of.method.reconstruct(of.method.encode(of.x), of.x)
     again = of.method.dictionary()
+    require(again is not None, "dictionary() gives atoms at one call and None at a later one.")
+    assert again is not None
     same = torch.equal(before, again.atoms) and (parents is None) == (again.parents is None)
     same = same and (parents is None or again.parents is None or torch.equal(parents, again.parents))
     require(same, "dictionary() gives other atoms or parents at a later call; it must only read what fit has set.")

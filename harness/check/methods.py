@@ -15,6 +15,7 @@ from harness.cells.method_output import dictionary_problem
 from harness.check.divided_fits import same_fit_in_parts
 from harness.check.finding import Finding, NotApplicable, other_globals, require, require_shape, run_all, where
 from harness.check.method_calls import (
+    NO_DICTIONARY,
     bounded_memory,
     fingerprint,
     prerequisite,
@@ -25,6 +26,7 @@ from harness.check.method_calls import (
 from harness.check.world import small_layer
 from methods.base import Method, make_config
 from methods.errors import UserError
+from methods.requirements import INPUT
 
 #: Allowed reconstruction error of a method that claims to be lossless, as a fraction of the largest output.
 LOSSLESS = 1e-5
@@ -117,7 +119,7 @@ def fit(of: CheckedMethod) -> None:
     require(
         method.is_fitted,
         f"`fitted` names {', '.join(method.fitted) or 'nothing'}, and after fit not all of these attributes are "
-        "tensors; name the tensor attributes that fit sets.",
+        "tensors; name the tensor attributes that fit sets, and a dictionary of tensors as 'NAME.*'.",
     )
     of.method = method
 
@@ -143,6 +145,11 @@ def encode_and_decode(of: CheckedMethod) -> None:
         f"encode returns a tensor on {codes.device} for input on {of.x.device}; it must keep the device.",
     )
     require_shape("encode", codes, "(n, n_units)", (n, units))
+    takes_input = getattr(of.cls.decode, INPUT, None) is not None
+    require(
+        takes_input or not of.method.decode_reads_input,
+        "decode_reads_input is True, but decode takes the codes alone; write def decode(self, codes, x=None).",
+    )
     a_hat = of.method.reconstruct(codes, of.x)
     _require_dense("decode", a_hat)
     require_shape("decode", a_hat, "(n, d_out)", (n, of.site.d_out))
@@ -178,7 +185,10 @@ def dtype_and_device_kept(of: CheckedMethod) -> None:
 
 def dictionary(of: CheckedMethod) -> None:
     """Check that there is one atom per unit, with the width of its side, and that parents cover the original units."""
-    atoms, parents, side = of.method.dictionary()
+    directions = of.method.dictionary()
+    if directions is None:
+        raise NotApplicable(f"{NO_DICTIONARY}, so metrics of atoms and the stability will be left out")
+    atoms, parents, side = directions
     require(side in ("reader", "writer"), f"The dictionary's side is {side!r}; it must be 'reader' or 'writer'.")
     expected = (of.method.n_units, of.site.d_in if side == "reader" else of.site.d_out)
     require(
@@ -290,7 +300,10 @@ def lossless_is_correct(of: CheckedMethod) -> None:
 
 def dictionary_matches_decode(of: CheckedMethod) -> None:
     """Check that decode(codes) is codes @ atoms plus an offset if the atoms are writers."""
-    atoms, _, side = of.method.dictionary()
+    directions = of.method.dictionary()
+    if directions is None:
+        raise NotApplicable(NO_DICTIONARY)
+    atoms, _, side = directions
     if side == "reader" or of.method.spec.virtual:
         raise NotApplicable("the atoms are not a decoder")
     if of.method.decode_reads_input:

@@ -55,6 +55,7 @@ class CheckWorld:
             name: methods.create(name, **config).fit(self.tokens, self.site, seed=1) for name, config in configs.items()
         }
         fitted["dead units"] = _DeadUnits(PCA.Config(n_components=4)).fit(self.tokens, self.site)
+        fitted["nonlinear decoder"] = _NonlinearDecoder(PCA.Config(n_components=5)).fit(self.tokens, self.site)
         return fitted
 
 
@@ -104,6 +105,18 @@ class _DeadUnits(PCA):
 
     def encode(self, x: Tensor) -> Tensor:
         return x.new_zeros(len(x), self.n_units)
+
+
+class _NonlinearDecoder(PCA):
+    """PCA whose decoder squashes the reconstruction, so units have no atoms."""
+
+    spec = PCA.spec._replace(name="nonlinear_decoder", title="nonlinear decoder")
+
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
+        return super().decode(codes).tanh()
+
+    def dictionary(self) -> None:  # type: ignore[override]
+        return None
 
 
 CLASSES = ("stripes across", "stripes down", "rings")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from methods.allocator import kept_memory
 from methods.errors import ArgumentError
+from methods.interface import OFFERS
 from methods.memory import require_memory
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def require_usable(tokens: Tokens | None, site: LinearSite, spec: MethodSpec) ->
         spec: the method's properties. The width of the layer's input matters only to methods that read it.
 
     Raises:
-        ArgumentError: if there are no tokens, if they are of another width than the layer, or if NaN or infinity
-            occurs in the tokens or in the layer's parameters.
+        ArgumentError: if there are no tokens, if they are of another width than the layer, if NaN or infinity
+            occurs in the tokens or in the layer's parameters, or if something is not offered that the spec declares.
     """
     name = spec.name
     # Sites that somebody else made may lack the kind; until there were output sites, all were linear.
@@ -48,6 +49,7 @@ def require_usable(tokens: Tokens | None, site: LinearSite, spec: MethodSpec) ->
             f"{name} reads the input or the weights of a linear layer, and this site is the output of another module; "
             "choose a linear layer."
         )
+    _require_offers(tokens, site, spec)
     for parameter, values in (("weight", site.weight), ("bias", site.bias)) if is_linear else ():
         if not is_finite(values):
             raise ArgumentError(
@@ -66,6 +68,17 @@ def require_usable(tokens: Tokens | None, site: LinearSite, spec: MethodSpec) ->
             )
         if not getattr(tokens, "finite", False):
             _require_finite(tokens, field, name)
+
+
+def _require_offers(tokens: Tokens | None, site: LinearSite, spec: MethodSpec) -> None:
+    """Raise ArgumentError if tokens or site lack what the spec declares that ``fit`` reads."""
+    offered = {*getattr(tokens, "offers", ()), *getattr(site, "offers", ())}
+    for flag in OFFERS:
+        if getattr(spec, flag) and flag not in offered:
+            raise ArgumentError(
+                f"{spec.name} declares {flag}, and what it is fitted on does not offer this: fit it in a run of the "
+                "harness (harness run, harness.evaluate), which has the images and the network."
+            )
 
 
 def _require_finite(tokens: Tokens, field: Reads, name: str) -> None:

@@ -54,6 +54,18 @@ class TokenSet:
     def label(self) -> np.ndarray:
         return self._index("label")
 
+    @cached_property
+    def view(self) -> np.ndarray:
+        """(n,) int64: view (crop) of its image that each token is of."""
+        with np.load(self.folder / "index.npz", allow_pickle=False) as index:
+            if "view" in index:
+                return np.asarray(index["view"])
+        # Sets without it hold the tokens of an image view by view, equally many of each.
+        n_views = max(1, int(self.meta["description"].get("crops", 0)))
+        _, first, inverse, count = np.unique(self.image, return_index=True, return_inverse=True, return_counts=True)
+        rank = np.arange(self.n) - first[inverse]
+        return np.asarray(rank * n_views // count[inverse], dtype=np.int64)
+
     def _index(self, name: str) -> np.ndarray:
         with np.load(self.folder / "index.npz", allow_pickle=False) as index:
             return np.asarray(index[name])
@@ -173,12 +185,21 @@ class TokenWriter:
             "widths": {},
         }
         self._shards: dict[str, ShardFile] = {}
-        self._index: dict[str, list[np.ndarray]] = {"image": [], "position": [], "label": []}
+        self._index: dict[str, list[np.ndarray]] = {"image": [], "position": [], "label": [], "view": []}
 
     @traced("copies to the host and writing of tokens")
-    def add(self, image: np.ndarray, position: np.ndarray, label: np.ndarray, **fields: Tensor) -> None:
-        """Append rows: (m,) index arrays and one (m, width) tensor per field ("input", "output")."""
-        for name, values in (("image", image), ("position", position), ("label", label)):
+    def add(
+        self,
+        image: np.ndarray,
+        position: np.ndarray,
+        label: np.ndarray,
+        *,
+        view: np.ndarray | None = None,
+        **fields: Tensor,
+    ) -> None:
+        """Append rows: (m,) index arrays, and one (m, width) tensor per field ("input", "output"); default view: 0."""
+        view = np.zeros(len(image), dtype=np.int64) if view is None else view
+        for name, values in (("image", image), ("position", position), ("label", label), ("view", view)):
             self._index[name].append(np.asarray(values))
         arrays: dict[str, np.ndarray] = {}
         for field, tensor in fields.items():
@@ -230,6 +251,7 @@ class TokenWriter:
             image=np.concatenate(self._index["image"]).astype(np.int64),
             position=np.concatenate(self._index["position"]).astype(np.int32),
             label=np.concatenate(self._index["label"]).astype(np.int64),
+            view=np.concatenate(self._index["view"]).astype(np.int64),
         )
         self.meta["skipped"] = skipped or {}
         (self.folder / "meta.json").write_text(json.dumps(self.meta, sort_keys=True))

@@ -72,7 +72,8 @@ def evaluate(
     """
     changes: list[str] = []
     calls = MethodCalls(method, baseline.passes, changes)
-    without = [] if calls.has_dictionary() else [metric for metric in metrics if metric.needs_dictionary]
+    of_atoms = [metric for metric in metrics if metric.needs_dictionary]
+    without = [] if not of_atoms or calls.has_dictionary() else of_atoms
     measured = [metric for metric in metrics if metric not in without]
     used = [timed for metric in measured if (timed := _TimedMetric(metric, changes)).starts(method, baseline)]
     statistics = UnitStatistics(calls.n_units, baseline.top_images)

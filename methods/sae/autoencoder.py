@@ -51,6 +51,15 @@ class Codes(NamedTuple):
 class LinearAutoencoder(Trainee):
     """Encoder ``x @ weight.T + bias``, a function from pre-codes to codes, and unit atoms.
 
+    For x (n, d_in) and its target (n, d_out), both normalised, it minimises::
+
+        pre   = x @ weight.T + bias                       (n, n_units)
+        codes = activate(pre)                             (n, n_units)
+        error = mean (codes @ atoms + learned_output_bias() - target)^2
+        total = error + penalty(codes, pre) + auxiliary(codes, pre, target) - dead_weight * revival
+
+    The rows of the atoms (n_units, d_out) have length 1 (:meth:`project`). A family overrides what comes first below.
+
     On a CPU only the entries that :meth:`select` returns are decoded and differentiated; if there are too many, and on
     a GPU, everything is dense.
     """
@@ -82,6 +91,10 @@ class LinearAutoencoder(Trainee):
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor | float:
         """Return the term added to the reconstruction error; ``pre`` are the pre-codes of ``codes.values``."""
+        return 0.0
+
+    def auxiliary(self, codes: Codes, pre: Tensor, target: Tensor) -> Tensor | float:
+        """Return a term that depends on the target (n, d_out), such as the error of other codes of the same units."""
         return 0.0
 
     # ---- what follows from these
@@ -143,7 +156,7 @@ class LinearAutoencoder(Trainee):
         x, target = batch[0], batch[-1]
         codes, pre = self.codes(x)
         error = self.error(codes, target)
-        total = error + self.penalty(codes, pre)
+        total = error + self.penalty(codes, pre) + self.auxiliary(codes, pre, target)
         fires = codes.fires()
         if weight := self.config.dead_weight:
             total = total - weight * revival(x.mean(0), self.weight, self.effective_bias(), fires == 0)

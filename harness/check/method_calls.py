@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from methods.fingerprints import fingerprint_problem
 if TYPE_CHECKING:
     from harness.check.methods import CheckedMethod
 
+#: Longest time of a fingerprint in seconds, once what it reads is known.
+QUICK_S = 1.0
 #: Why checks of the atoms do not apply.
 NO_DICTIONARY = "dictionary() is None: the decoder is not linear"
 #: Number of batches after which a method may hold at most HELD of them.
@@ -150,14 +153,28 @@ def prerequisite(of: CheckedMethod) -> str:
 
 
 def fingerprint(of: CheckedMethod) -> str:
-    """Check that the method's own fingerprint is text or None, and the same each time."""
-    values = [of.cls(make_config(of.cls, dict(of.config))).fingerprint() for _ in range(2)]
+    """Check that the fingerprint of an unfitted method is text or None, the same each time, and quick."""
+    values: list[str | None] = []
+    seconds = []
+    for _ in range(2):
+        method = of.cls(make_config(of.cls, dict(of.config)))
+        for _ in range(2):
+            started = time.perf_counter()
+            values.append(method.fingerprint())
+            seconds.append(time.perf_counter() - started)
+        require(not method.is_fitted, "fingerprint() fits the method; it must only read what tells the content.")
     for value in values:
         problem = fingerprint_problem(value)
         require(not problem, f"fingerprint() returns {problem}")
     require(
-        values[0] == values[1],
+        all(value == values[0] for value in values),
         "fingerprint() gives another value at each call, so finished cells would never be found again; return a hash "
         "of what fit reads.",
+    )
+    # The first call may read files or download them; a plan calls it for every cell.
+    require(
+        min(seconds) <= QUICK_S,
+        f"fingerprint() takes {min(seconds):.1f} s at each call, and a run calls it several times per cell; keep what "
+        "it has computed for unchanged files, and finish within a second.",
     )
     return "" if values[0] is None else str(values[0])[:40]

@@ -15,14 +15,17 @@ import torch
 from documents import ROOT, blocks
 from planted import Planted, planted
 from plugins import clean_registries, loaded
+from small_runs import suite_of
 from typer.testing import CliRunner
 
 import methods
 import methods.sae
 from harness.check import CheckTarget, check
 from harness.cli import app
+from harness.run import run
 from methods import pretrained
 from methods.training.entries import entries_from
+from results import open_store
 
 pytestmark = pytest.mark.run
 
@@ -161,3 +164,12 @@ def test_the_page_names_what_exists() -> None:
     names = re.findall(r"(\w+)(?=\()", " ".join(tables))
     base = {*dir(methods.sae.LinearAutoencoder), *dir(methods.sae.LinearSAE)}
     assert len(names) > 8 and [name for name in names if name not in base] == []
+
+
+def test_a_small_run_measures_it(file: Path, photo_folder: Path, tmp_path: Path) -> None:
+    entries = [{"name": "my_gated_sae", "config": {"expansion_factor": 2, "epochs": 2, "batch_size": 64}}]
+    suite = suite_of(
+        photo_folder, methods=entries, seeds={"tokens": [1]}, evaluation={"top_images": 6, "metrics": ["r2", "l0"]}
+    )
+    assert run(suite, tmp_path / "r.duckdb").failed == 0
+    assert list(open_store(tmp_path / "r.duckdb").cells()["n_units"]) == [48]

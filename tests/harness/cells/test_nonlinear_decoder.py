@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from app_pages import PAGES, opened, require_sound, show
 from deep_decoder import DeepDecoder
 from plugins import clean_registries
 from small_runs import suite_of
@@ -95,6 +96,18 @@ def test_stability_says_why_it_was_not_measured(store: Path) -> None:
     assert labels and "deep decoder" not in labels
     result = CliRunner().invoke(app, ["stability", "--store", str(store)])
     assert result.exit_code == 0 and "Not measured: deep decoder at" in result.output
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_of_the_app_show_it(page: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    show(open_store(store), monkeypatch)
+    require_sound(opened(page))
+
+
+@pytest.mark.parametrize("arguments", [["properties"], ["compare", "deep decoder", "random dictionary"]])
+def test_reports_do_not_need_atoms(arguments: list[str], store: Path) -> None:
+    result = CliRunner().invoke(app, [*arguments, "--store", str(store)])
+    assert result.exit_code == 0 and "deep decoder" in result.output, result.output
 
 
 def test_units_have_no_parent_and_the_fit_is_loaded(store: Path) -> None:

@@ -39,7 +39,8 @@ def _problem(cls: Any) -> str | None:
 def _wrong_field(spec: MethodSpec) -> str | None:
     """Return which field of a spec has another type than it must have, or None."""
     texts = ("name", "title", "family", "reference")
-    flags = ("explicit", "training_free", "lossless", "stable", "supervised", "virtual", "uses_seed")
+    claims = ("explicit", "training_free", "lossless", "stable", "supervised", "virtual", "uses_seed")
+    flags = (*claims, "reads_class_names", "reads_images", "needs_network")
     wanted: dict[str, tuple[type, str]] = {
         **dict.fromkeys(texts, (str, "text")),
         **dict.fromkeys(flags, (bool, "bool")),

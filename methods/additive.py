@@ -28,7 +28,7 @@ class AdditiveSplit(LinearSubUnits):
         self.weights, self.biases = self.join(weights), self.join(biases)
         self.width = torch.tensor(len(weights))
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         """Return the block sum: each neuron is the sum of its sub-units."""
         self.require_fitted()
         return self.summed(codes, int(self.width))

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from methods.atomic import partial_file
+from methods.config_values import make_config, saved_config
 from methods.errors import UserError
-from methods.file_settings import load_config
+from methods.fitted_tensors import is_complete, named_tensors, set_tensors
 from methods.interface import (
     Device,
     Dictionary,
@@ -34,10 +33,7 @@ from methods.interface import (
     no_metrics,
     no_progress,
 )
-from methods.plugin_calls import calling_object
-from methods.registry import did_you_mean
-from methods.requirements import checked_decode, checked_encode, checked_fit
-from methods.setting_problems import quoted, reason
+from methods.requirements import INPUT, checked_decode, checked_encode, checked_fit
 
 if TYPE_CHECKING:
     from methods.pretrained.trained_dictionary import TrainedDictionary
@@ -62,6 +58,10 @@ __all__ = [
 ]
 
 
+#: Why a method has no atoms, with its name.
+NO_DICTIONARY = "{} has no dictionary: its decoder is not linear, so its units have no atoms."
+
+
 class Prerequisite(NamedTuple):
     """Method whose fit, on the same tokens, layer and seed, another method's fit needs."""
 
@@ -80,7 +80,9 @@ class Method(ABC):
     spec: ClassVar[MethodSpec]
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     fitted: ClassVar[tuple[str, ...]] = ()
-    """Names of the tensor attributes that a fitted method consists of."""
+    """Names of the tensor attributes that a fitted method consists of. ``"layers.*"`` names a dictionary of tensors:
+    the attribute ``layers``, whose keys may depend on the settings. ``__init__`` may set it for the given settings.
+    """
 
     def __init__(self, config: MethodConfig | None = None) -> None:
         self.config: Any = config if config is not None else self.Config()
@@ -105,6 +107,9 @@ class Method(ABC):
         for name, checked in (("fit", checked_fit), ("encode", checked_encode), ("decode", checked_decode)):
             if name in vars(cls):
                 setattr(cls, name, checked(vars(cls)[name]))
+        if not hasattr(cls.decode, INPUT) and not getattr(cls.decode, "__isabstractmethod__", False):
+            # A class that is no method may come before one among the bases.
+            cls.decode = checked_decode(cls.decode)  # type: ignore[method-assign]
 
     # ---- what a method implements
 
@@ -136,16 +141,26 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         """Return the layer's output (n, d_out) reconstructed from codes (n, n_units).
 
-        If :attr:`decode_reads_input` is true, it has a second argument: what ``encode`` has read, (n, d_in) or
-        (n, d_out).
+        A subclass may leave ``x`` out of its signature: it is then not passed on.
+
+        Args:
+            codes: result of ``encode``, or codes that were edited.
+            x: what ``encode`` has read, (n, d_in) or (n, d_out). Only methods with :attr:`decode_reads_input` need it.
+
+        Raises:
+            UserError: if the method needs ``x`` and it is missing.
         """
 
     @abstractmethod
-    def dictionary(self) -> Dictionary:
-        """Return one atom per unit, with its parent unit if it has one."""
+    def dictionary(self) -> Dictionary | None:
+        """Return one atom per unit, with its parent unit if it has one; None for a decoder that is not linear.
+
+        A linear decoder is ``codes @ atoms`` plus an offset. Without a dictionary, the metrics of the atoms and the
+        stability of the method are left out, and no other program can read the fit.
+        """
 
     @property
     @abstractmethod
@@ -215,8 +230,7 @@ class Method(ABC):
 
     def reconstruct(self, codes: Tensor, x: Tensor) -> Tensor:
         """Return the output (n, d_out) of codes (n, n_units) of x (n, d_in) or (n, d_out)."""
-        decode: Callable[..., Tensor] = self.decode
-        return decode(codes, x) if self.decode_reads_input else decode(codes)
+        return self.decode(codes, x)
 
     @property
     def input_width(self) -> int | None:
@@ -230,8 +244,20 @@ class Method(ABC):
 
     @property
     def parents(self) -> Tensor | None:
-        """(n_units,) int64 parent unit of each unit, or None."""
-        return self.dictionary().parents
+        """(n_units,) int64 parent unit of each unit; None without parents or without a dictionary."""
+        dictionary = self.dictionary()
+        return None if dictionary is None else dictionary.parents
+
+    def require_dictionary(self) -> Dictionary:
+        """Return :meth:`dictionary`.
+
+        Raises:
+            UserError: if the method has none, because its decoder is not linear.
+        """
+        dictionary = self.dictionary()
+        if dictionary is None:
+            raise UserError(NO_DICTIONARY.format(self.spec.name))
+        return dictionary
 
     @property
     def curves(self) -> dict[str, list[tuple[int, float]]]:
@@ -245,7 +271,11 @@ class Method(ABC):
 
     @property
     def is_fitted(self) -> bool:
-        return bool(self.fitted) and all(isinstance(getattr(self, name, None), Tensor) for name in self.fitted)
+        return bool(self.fitted) and all(is_complete(self, entry) for entry in self.fitted)
+
+    def fitted_tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that :attr:`fitted` names, by their names in a file; those of a dictionary as NAME.KEY."""
+        return named_tensors(self, self.fitted)
 
     def require_fitted(self) -> None:
         if not self.is_fitted:
@@ -253,10 +283,8 @@ class Method(ABC):
 
     def to(self, device: Device) -> Self:
         """Move the fitted tensors to a device, in place, and return self."""
-        for name in self.fitted:
-            value = getattr(self, name, None)
-            if isinstance(value, Tensor):
-                setattr(self, name, value.to(device))
+        moved = {name: tensor.to(device) for name, tensor in self.fitted_tensors().items()}
+        set_tensors(self, self.fitted, moved, self.spec.name)
         return self
 
     def as_trained_dictionary(self) -> TrainedDictionary:
@@ -287,7 +315,7 @@ class Method(ABC):
         """
         self.require_fitted()
         target = Path(path)
-        tensors = {name: getattr(self, name).detach().cpu().contiguous() for name in self.fitted}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.fitted_tensors().items()}
         header = {
             "method": self.spec.name,
             "config": self.config.model_dump(mode="json"),
@@ -313,12 +341,10 @@ class Method(ABC):
     @classmethod
     def from_header(cls, header: dict[str, Any], path: str | Path, *, device: Device = "cpu") -> Self:
         """Return the method that a header describes, with the tensors of a file; see :meth:`load`."""
-        method = cls(_saved_config(cls, header["config"]))
+        method = cls(saved_config(cls, header["config"]))
         with safe_open(str(path), framework="pt", device=str(device)) as file:
-            for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
-                if name not in cls.fitted:
-                    raise UserError(f"{str(path)!r} contains the tensor {name!r}, which {cls.spec.name} does not have.")
-                setattr(method, name, file.get_tensor(name))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        set_tensors(method, method.fitted, tensors, repr(str(path)))
         method.notes = list(header.get("notes", []))
         method.restore_extra(header.get("extra", {}))
         method.require_fitted()
@@ -361,40 +387,3 @@ def read_header(path: str | Path) -> dict[str, Any]:
     except Exception as error:
         raise UserError(f"{str(path)!r} is not a method saved by this harness ({type(error).__name__}).") from error
     return header
-
-
-def _saved_config(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
-    """Return the configuration of a saved method, whose files may be gone."""
-    try:
-        return load_config(cls.Config, values)
-    except ValidationError:
-        return make_config(cls, values)
-
-
-def make_config(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
-    """Return the method's configuration from plain values.
-
-    Raises:
-        UserError: for invalid keys or values; the message names each of them and what is allowed.
-    """
-    with calling_object("method", cls.spec.name, cls):
-        return _validated(cls, values)
-
-
-def _validated(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
-    try:
-        return cls.Config(**values)
-    except ValidationError as error:
-        sentences = []
-        for problem in error.errors():
-            where = ".".join(map(str, problem["loc"]))
-            if problem["type"] == "extra_forbidden":
-                fields = list(cls.Config.model_fields)
-                sentences.append(f"{cls.spec.name} has no setting {where!r}. {did_you_mean(where, fields)}")
-            elif problem["type"] == "missing":
-                sentences.append(f"{cls.spec.name} needs the setting {where!r}.")
-            elif where:
-                sentences.append(f"{cls.spec.name}.{where} = {quoted(problem.get('input'))}: {reason(problem)}.")
-            else:
-                sentences.append(f"{cls.spec.name}: {reason(problem)}.")
-        raise UserError(" ".join(sentences)) from error

@@ -161,7 +161,7 @@ class DNRwCV(Learner, SubUnits):
         return functional.linear(x - self.origin.to(x), self.directions.to(x))
 
     @in_float32
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         self.require_fitted()
         return codes @ self.decoder.to(codes) + self.origin.to(codes)
 

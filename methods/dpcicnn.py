@@ -190,7 +190,7 @@ class DPCiCNN(Learner, LinearSubUnits):
         classes = [means.classes[k] for k in chosen]
         return ClassMeans(means.inputs[chosen], means.positive[chosen], means.active[chosen], classes)
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         """Merge the codes: sum the sub-units of each neuron, times their signs."""
         self.require_fitted()
         return self.summed(codes * self.signs.to(codes), len(self.factor))

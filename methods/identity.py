@@ -32,7 +32,7 @@ class Identity(Learner):
     def encode(self, x: Tensor) -> Tensor:
         return x
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         return codes
 
     def dictionary(self) -> Dictionary:

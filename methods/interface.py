@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, JsonValue, SerializerFunctionWrapHandler, model_serializer
-from torch import Tensor
+from torch import Tensor, nn
 
 Reads = Literal["input", "output"]
 
@@ -19,6 +19,9 @@ Progress = Callable[[int, int, str], None]
 OnMetrics = Callable[[int, Mapping[str, float]], None]
 
 Device = str | torch.device
+
+#: Replaces the layer's output (B, T, d_out) in a pass through the network.
+Edit = Callable[[Tensor], Tensor]
 
 
 def no_progress(done: int, total: int, what: str) -> None:
@@ -50,6 +53,53 @@ class LinearSite(Protocol):
 
     @property
     def d_out(self) -> int: ...
+
+
+class Network(Protocol):
+    """Network around a site, for methods with ``spec.needs_network``: ``site.network``.
+
+    It is a copy in evaluation mode, whose parameters need no gradients. What ``fit`` does to it changes nothing else.
+    An ``edit`` is called once with the layer's output a (B, T, d_out) and returns what the network continues with.
+    Gradients flow through what it returns, so those of the logits with respect to the layer's output are::
+
+        outputs = []
+
+        def edit(a):
+            outputs.append(a.detach().requires_grad_())
+            return outputs[0]
+
+        logits = site.network.logits(images, edit)
+        gradient = torch.autograd.grad(logits[:, 0].sum(), outputs[0])[0]  # (B, T, d_out)
+    """
+
+    module: nn.Module
+    """the whole network"""
+    n_classes: int | None
+    """number of classes of the network's own classification head; None if it has none"""
+
+    def inputs(self, pixels: Tensor) -> Tensor:
+        """Return the network's inputs (B, 3, S, S) for pixels (B, 3, S, S) uint8, on the network's device."""
+
+    def output(self, images: Tensor) -> Tensor:
+        """Return the layer's output a (B, T, d_out) for inputs (B, 3, S, S), without gradients."""
+
+    def features(self, images: Tensor, edit: Edit | None = None) -> Tensor:
+        """Return the pooled features (B, d) at the end of the network, for inputs (B, 3, S, S)."""
+
+    def logits(self, images: Tensor, edit: Edit | None = None) -> Tensor:
+        """Return the logits (B, n_classes) of the network's own head.
+
+        Raises:
+            UserError: if it has none: use :meth:`features`.
+        """
+
+
+class NetworkSite(LinearSite, Protocol):
+    """Site that a method with ``spec.needs_network`` is given."""
+
+    @property
+    def network(self) -> Network:
+        """The network around the layer."""
 
 
 class Tokens(Protocol):
@@ -93,6 +143,38 @@ class Tokens(Protocol):
 
     def columns(self, field: Reads, start: int, stop: int) -> Tensor:
         """Return columns start..stop of all rows as float32 (n, stop - start)."""
+
+
+class ImageTokens(Tokens, Protocol):
+    """Tokens that a method with ``spec.reads_class_names`` or ``spec.reads_images`` is given: each offers its part."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; a label is an index into them."""
+
+    @property
+    def n_views(self) -> int:
+        """Number of views of each image: its random crops, or 1 for the centre crop."""
+
+    @property
+    def view(self) -> np.ndarray:
+        """(n,) int64: index of the view that each token is of."""
+
+    @property
+    def grid_side(self) -> int | None:
+        """Number of grid positions along each side of a view; None if the layer's tokens form no square grid."""
+
+    def pixels(self, image: int, view: int = 0) -> Tensor:
+        """Return the pixels (3, S, S) uint8 of one view of an image, as the network saw it, before normalisation.
+
+        The view is cropped and resized. ``image`` is an entry of the tokens' ``image``, ``view`` one of their ``view``.
+        """
+
+    def box(self, position: int) -> tuple[int, int, int, int]:
+        """Return (top, left, bottom, right) of the pixels of a view at a grid position: its cell of the grid.
+
+        The receptive field of a token is larger. Tokens without a position (CLS, registers) have no box.
+        """
 
 
 #: Mark of a setting that was added after cells with the method existed: ``Field(..., json_schema_extra=ADDED)``. It is
@@ -150,6 +232,16 @@ class MethodSpec(NamedTuple):
     """``fit`` loads what was fitted before, so its time, memory and gradients say nothing about the method."""
     needs_weights: bool = False
     """``fit`` reads the layer's weight or bias: the method needs a linear layer, as one that reads its input does."""
+    reads_class_names: bool = False
+    """``fit`` reads ``tokens.class_names``: see :class:`ImageTokens`."""
+    reads_images: bool = False
+    """``fit`` reads the pixels of images, ``tokens.pixels(image, view)``: see :class:`ImageTokens`."""
+    needs_network: bool = False
+    """``fit`` runs the network, ``site.network``: see :class:`Network`."""
+
+
+#: Fields of a spec that declare what else ``fit`` reads. What is not declared is refused when it is accessed.
+OFFERS = ("reads_class_names", "reads_images", "needs_network")
 
 
 class Dictionary(NamedTuple):

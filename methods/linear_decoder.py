@@ -17,7 +17,7 @@ class LinearDecoder(Learner):
     """(d_out,) the decoded output if all codes are 0"""
 
     @in_float32
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         self.require_fitted()
         return codes @ self.atoms.to(codes) + self.output_bias.to(codes)
 

@@ -123,7 +123,7 @@ class PURE(Learner, SubUnits):
             codes.scatter_(1, winner, activation[:, neurons])
         return codes
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         """Return (n, d_out): the sum over each neuron's copies."""
         self.require_fitted()
         return self.summed(codes, len(self.weight))

@@ -7,9 +7,10 @@ gives rows that do not exist or sub-units of nothing, and integers as input trun
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from methods.allocator import kept_memory
 from methods.errors import ArgumentError
+from methods.interface import OFFERS
 from methods.memory import require_memory
 
 if TYPE_CHECKING:
@@ -36,8 +38,8 @@ def require_usable(tokens: Tokens | None, site: LinearSite, spec: MethodSpec) ->
         spec: the method's properties. The width of the layer's input matters only to methods that read it.
 
     Raises:
-        ArgumentError: if there are no tokens, if they are of another width than the layer, or if NaN or infinity
-            occurs in the tokens or in the layer's parameters.
+        ArgumentError: if there are no tokens, if they are of another width than the layer, if NaN or infinity
+            occurs in the tokens or in the layer's parameters, or if something is not offered that the spec declares.
     """
     name = spec.name
     # Sites that somebody else made may lack the kind; until there were output sites, all were linear.
@@ -47,6 +49,7 @@ def require_usable(tokens: Tokens | None, site: LinearSite, spec: MethodSpec) ->
             f"{name} reads the input or the weights of a linear layer, and this site is the output of another module; "
             "choose a linear layer."
         )
+    _require_offers(tokens, site, spec)
     for parameter, values in (("weight", site.weight), ("bias", site.bias)) if is_linear else ():
         if not is_finite(values):
             raise ArgumentError(
@@ -65,6 +68,17 @@ def require_usable(tokens: Tokens | None, site: LinearSite, spec: MethodSpec) ->
             )
         if not getattr(tokens, "finite", False):
             _require_finite(tokens, field, name)
+
+
+def _require_offers(tokens: Tokens | None, site: LinearSite, spec: MethodSpec) -> None:
+    """Raise ArgumentError if tokens or site lack what the spec declares that ``fit`` reads."""
+    offered = {*getattr(tokens, "offers", ()), *getattr(site, "offers", ())}
+    for flag in OFFERS:
+        if getattr(spec, flag) and flag not in offered:
+            raise ArgumentError(
+                f"{spec.name} declares {flag}, and what it is fitted on does not offer this: fit it in a run of the "
+                "harness (harness run, harness.evaluate), which has the images and the network."
+            )
 
 
 def _require_finite(tokens: Tokens, field: Reads, name: str) -> None:
@@ -136,12 +150,61 @@ def checked_encode(encode: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return checked
 
 
+#: Attribute of a checked ``decode``: the :class:`DecodeInput` of the method's own signature.
+INPUT = "decode_input"
+
+
+class DecodeInput(NamedTuple):
+    """Parameter of ``decode`` that receives what ``encode`` has read."""
+
+    keyword: str | None
+    """its name if it is passed by keyword; None: by position"""
+    is_known: bool
+    """True if it is named ``x`` or required; another optional parameter is only given the input of a method with
+    ``decode_reads_input``"""
+    required: bool
+
+
+def decode_input(decode: Callable[..., Tensor]) -> DecodeInput | None:
+    """Return the parameter of a function ``decode(self, codes, x)`` that receives x; None if it takes codes alone."""
+    try:
+        parameters = list(inspect.signature(decode).parameters.values())
+    except (TypeError, ValueError):  # compiled code may have no signature
+        return None
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len(positional) > 2:
+        third = positional[2]
+        required = third.default is third.empty
+        return DecodeInput(None, required or third.name == "x", required)
+    for parameter in parameters:
+        if parameter.kind == parameter.KEYWORD_ONLY and parameter.name == "x":
+            return DecodeInput("x", True, parameter.default is parameter.empty)
+    return DecodeInput(None, False, False) if any(p.kind == p.VAR_POSITIONAL for p in parameters) else None
+
+
 def checked_decode(decode: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Return ``decode`` with :func:`require_matrix` before it."""
+    """Return ``decode(self, codes, x=None)`` with :func:`require_matrix` before it.
+
+    ``x`` is passed on if the function has a parameter for it, see :func:`decode_input`.
+    """
+    parameter = decode_input(decode)
 
     @functools.wraps(decode)
-    def checked(self: Any, codes: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def checked(self: Any, codes: Tensor, x: Tensor | None = None) -> Tensor:
         require_matrix(codes, self.code_width, f"{self.spec.name}.decode", "units")
-        return decode(self, codes, *args, **kwargs)
+        if parameter is None:
+            return decode(self, codes)
+        reads_input = self.decode_reads_input
+        if x is None:
+            # A call of super().decode(codes) may leave to its caller what depends on x.
+            if (reads_input and type(self).decode is checked) or parameter.required:
+                raise ArgumentError(
+                    f"{self.spec.name}.decode needs what encode has read as its second argument: decode(codes, x)."
+                )
+            return decode(self, codes)
+        if not (reads_input or parameter.is_known):
+            return decode(self, codes)
+        return decode(self, codes, x) if parameter.keyword is None else decode(self, codes, **{parameter.keyword: x})
 
+    setattr(checked, INPUT, parameter)
     return checked

@@ -93,13 +93,16 @@ class TokenOutput:
         n_tokens = captured.a.shape[1]
         positions = self.site.positions(n_tokens).numpy()
         chosen = samples(self.plan, n_tokens)
-        image = np.repeat(batch.numpy(), self.plan.views()).repeat([len(rows) for rows in chosen])
+        n_rows = [len(rows) for rows in chosen]
+        image = np.repeat(batch.numpy(), self.plan.views()).repeat(n_rows)
+        view = np.tile(np.arange(self.plan.views()), len(batch)).repeat(n_rows)
         flat = torch.cat([rows + view * n_tokens for view, rows in enumerate(chosen)]).to(captured.a.device)
         fields: dict[Reads, Tensor] = {"input": captured.q, "output": captured.a}
         writer.add(
             image,
             positions[torch.cat(chosen).numpy()],
             images.labels[image],
+            view=view,
             **{name: fields[name].flatten(0, 1)[flat] for name in self.site.fields},
         )
 

@@ -22,6 +22,7 @@ from methods.tracing import DEVICE, traced
 
 if TYPE_CHECKING:
     from harness.backbones.base import Backbone
+    from methods.interface import Network
 
 #: Called with q (B, T, d_in) and a (B, T, d_out); its return value replaces a, unless it is None.
 Tap = Callable[[Tensor, Tensor], Tensor | None]
@@ -139,6 +140,15 @@ class Site(ABC):
         """Return what the module returned, with its tokens in memory of their own."""
 
     # ---- what follows from these
+
+    @property
+    def network(self) -> Network:
+        """Network around the site, for methods that declare it (:mod:`harness.activations.offers`).
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("site.network is for methods that declare it: add needs_network=True to the MethodSpec.")
 
     @property
     def token_widths(self) -> dict[Reads, int]:

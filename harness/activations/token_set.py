@@ -80,6 +80,18 @@ class TokenSet:
     def label(self) -> np.ndarray:
         return self._index("label")
 
+    @cached_property
+    def view(self) -> np.ndarray:
+        """(n,) int64: view (crop) of its image that each token is of."""
+        with np.load(self.folder / "index.npz", allow_pickle=False) as index:
+            if "view" in index:
+                return np.asarray(index["view"])
+        # Sets without it hold the tokens of an image view by view, equally many of each.
+        n_views = max(1, int(self.meta["description"].get("crops", 0)))
+        _, first, inverse, count = np.unique(self.image, return_index=True, return_inverse=True, return_counts=True)
+        rank = np.arange(self.n) - first[inverse]
+        return np.asarray(rank * n_views // count[inverse], dtype=np.int64)
+
     def _index(self, name: str) -> np.ndarray:
         with np.load(self.folder / "index.npz", allow_pickle=False) as index:
             return np.asarray(index[name])

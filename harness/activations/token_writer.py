@@ -80,13 +80,21 @@ class TokenWriter:
         self._n_parts = None if expected is None else max(1, math.ceil(expected / token_set.PART_ROWS))
         self._stream = np.random.default_rng(seed_of("parts of a token set"))
         self._files: dict[tuple[str, int], PartFile] = {}
-        self._index: dict[str, list[np.ndarray]] = {"image": [], "position": [], "label": [], "part": []}
+        self._index: dict[str, list[np.ndarray]] = {"image": [], "position": [], "label": [], "view": [], "part": []}
         self._waiting: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         self._waiting_bytes = 0
 
     @traced("copies to the host and writing of tokens")
-    def add(self, image: np.ndarray, position: np.ndarray, label: np.ndarray, **fields: Tensor) -> None:
-        """Append rows: (m,) index arrays and one (m, width) tensor per field ("input", "output").
+    def add(
+        self,
+        image: np.ndarray,
+        position: np.ndarray,
+        label: np.ndarray,
+        *,
+        view: np.ndarray | None = None,
+        **fields: Tensor,
+    ) -> None:
+        """Append rows: (m,) index arrays, and one (m, width) tensor per field ("input", "output"); default view: 0.
 
         Raises:
             UserError: if a value is not finite in the type on disk.
@@ -103,7 +111,9 @@ class TokenWriter:
             arrays[field] = rows
             self.widths[field] = rows.shape[1]
         part = self._drawn(len(image))
-        for name, values in (("image", image), ("position", position), ("label", label), ("part", part)):
+        view = np.zeros(len(image), dtype=np.int64) if view is None else view
+        index = {"image": image, "position": position, "label": label, "view": view, "part": part}
+        for name, values in index.items():
             self._index[name].append(np.asarray(values))
         self.n += len(image)
         if self._n_parts is None or self._n_parts == 1:
@@ -165,6 +175,7 @@ class TokenWriter:
             image=np.concatenate(self._index["image"]).astype(np.int64),
             position=np.concatenate(self._index["position"]).astype(np.int32),
             label=np.concatenate(self._index["label"]).astype(np.int64),
+            view=np.concatenate(self._index["view"]).astype(np.int64),
             part=number.astype(np.uint32),
         )
         meta = {

@@ -176,7 +176,11 @@ class Preprocessing:
         return part.resize((self.size, self.size), _RESAMPLING[self.interpolation], box=(x0, y0, x1, y1))
 
     def random_resized_crop(self, image: Image.Image, generator: torch.Generator) -> Tensor:
-        """Return a random box of the image, resized to the input size: (3, size, size) float32.
+        """Return :meth:`random_pixels` normalised: (3, size, size) float32."""
+        return self.normalised(self.random_pixels(image, generator))
+
+    def random_pixels(self, image: Image.Image, generator: torch.Generator) -> np.ndarray:
+        """Return a random box of the image, resized to the input size: (size, size, 3) uint8.
 
         The distribution is that of torchvision's ``RandomResizedCrop`` (area uniform in :data:`CROP_SCALE`, log aspect
         ratio uniform in :data:`CROP_RATIO`, ten tries, then the largest central box of an allowed ratio), drawn from
@@ -185,7 +189,7 @@ class Preprocessing:
         image = image.convert("RGB")
         box = _random_box(image.width, image.height, generator, CROP_SCALE, CROP_RATIO)
         crop = image.crop(box).resize((self.size, self.size), _RESAMPLING[self.interpolation])
-        return self.normalised(np.asarray(crop))
+        return np.asarray(crop)
 
     def canonical(self) -> dict[str, Any]:
         """Return a JSON-serialisable description of the transform, for cell identities."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from harness.activations.offers import granted
 from harness.activations.token_set import TokenSet
 from harness.cells.fit_cost import FIT_MEMORY, cost_of
 from harness.cells.fit_evidence import observing, summed
@@ -93,13 +94,12 @@ def fit_part(
     method = cast(DivisibleFit, cell.method(cell.config))
     method.work_dir = work_dir
     cell.require_same_files()
-    with guarded_method(f"{method.spec.name}.fit_part"), observing(tokens) as observation:
+    given = granted(tokens, cell.prepared.site, cell.offer, cell.offers, cell.spec.name)
+    with guarded_method(f"{method.spec.name}.fit_part"), observing(given.tokens) as observation:
         seed_generators(cell.plan.seed, cell.init_seed)
 
         def fit() -> None:
-            method.fit_part(
-                observation.tokens, cell.prepared.site, items, seed=cell.init_seed, device=device, progress=tell
-            )
+            method.fit_part(observation.tokens, given.site, items, seed=cell.init_seed, device=device, progress=tell)
 
         cost = cost_of(fit, device)
     cell.require_same_files()

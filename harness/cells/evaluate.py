@@ -21,7 +21,7 @@ from harness.cells.method_output import MethodCalls
 from harness.cells.unit_maps import unit_maps
 from harness.metrics.base import Batch, Metric, Outcome
 from methods.allocator import kept_memory
-from methods.base import Method, Progress, no_progress
+from methods.base import NO_DICTIONARY, Method, Progress, no_progress
 from methods.interrupts import is_interrupt, raise_interrupt
 from methods.plugin_errors import failing_threads, type_and_text
 from methods.process_state import restored
@@ -48,7 +48,7 @@ class Evaluation(NamedTuple):
 
     scores: list[ScoreRecord]
     notes: list[str]
-    """metrics that failed, with the reason, and notes of the metrics"""
+    """metrics that failed or were left out, with the reason, and notes of the metrics"""
     units: pd.DataFrame
     """one row per unit: parent, alive, extrema, fires, top images with positions and values, metrics' own columns"""
     outcomes: Mapping[str, ImageOutcome]
@@ -72,7 +72,10 @@ def evaluate(
     """
     changes: list[str] = []
     calls = MethodCalls(method, baseline.passes, changes)
-    used = [timed for metric in metrics if (timed := _TimedMetric(metric, changes)).starts(method, baseline)]
+    of_atoms = [metric for metric in metrics if metric.needs_dictionary]
+    without = [] if not of_atoms or calls.has_dictionary() else of_atoms
+    measured = [metric for metric in metrics if metric not in without]
+    used = [timed for metric in measured if (timed := _TimedMetric(metric, changes)).starts(method, baseline)]
     statistics = UnitStatistics(calls.n_units, baseline.top_images)
     labels = torch.from_numpy(baseline.images.labels)
     tokens: dict[str, Tensor] = {}
@@ -118,6 +121,9 @@ def evaluate(
             scores += timed.run(partial(_records_of, timed, outcome, measured_ids)) or []
     calls.require_same_dictionary()
     failures = [f"The metric {timed.cls.id} failed: {timed.error}." for timed in used if timed.error]
+    if without:
+        names = ", ".join(metric.id for metric in without)
+        failures.append(f"{NO_DICTIONARY.format(method.spec.name)} Not measured: {names}.")
     failures += [f"{method.spec.name} or a metric changed {what}; it was restored." for what in dict.fromkeys(changes)]
     if not runs_network and baseline.tokens.dtype != "float32":
         outcome.notes.append(f"Measured on stored outputs of the layer, which are rounded to {baseline.tokens.dtype}.")

@@ -17,6 +17,7 @@ import numpy as np
 
 from harness import devices
 from harness.activations.cached import require_regular_files
+from harness.activations.offers import granted
 from harness.activations.token_set import TokenSet
 from harness.cells.divided_fit import DividedFit, joined
 from harness.cells.fit_cost import FIT_MEMORY, cost_of
@@ -157,13 +158,13 @@ def fit_cell(
     if prerequisite is not None:
         method.prerequisite_fit = prerequisite.method
     resumed = divided.seconds is None if divided is not None else work_dir.is_dir() and any(work_dir.iterdir())
-    site, seed = cell.prepared.site, cell.init_seed
+    given, seed = granted(tokens, cell.prepared.site, cell.offer, cell.offers, cell.spec.name), cell.init_seed
     cell.require_same_files()
     changes: list[str] = []
-    with observing(tokens) as observation, restored(changes), failing_threads(f"{method.spec.name}.fit"):
+    with observing(given.tokens) as observation, restored(changes), failing_threads(f"{method.spec.name}.fit"):
 
         def fit() -> None:
-            require_fit(method, method.fit(observation.tokens, site, seed=seed, device=device, progress=progress))
+            require_fit(method, method.fit(observation.tokens, given.site, seed=seed, device=device, progress=progress))
 
         cost = cost_of(fit, device)
     method.prerequisite_fit = None

@@ -17,7 +17,7 @@ from torch import Tensor
 from harness.activations.forward import Passes
 from harness.activations.site import Site
 from harness.errors import UserError, first_line
-from methods.base import Method
+from methods.base import Dictionary, Method
 from methods.process_state import restored
 from methods.registry import is_built_in
 from methods.requirements import is_finite
@@ -44,6 +44,11 @@ class MethodCalls:
         self._previous: Tensor | None = None
         """codes of the call before, for a plugin's method: kept, so that their address is not used again"""
         self._dictionary: tuple[Any, ...] | None = None
+
+    def has_dictionary(self) -> bool:
+        """Return False for a decoder that is not linear, which has no atoms."""
+        with restored(self.changes, brief=True), torch.inference_mode():
+            return self.method.dictionary() is not None
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes (n, n_units) of x (n, d).
@@ -107,7 +112,10 @@ class MethodCalls:
     def _checked_dictionary(self) -> tuple[Any, ...]:
         """Return sums over the dictionary, by which a change of it is noticed."""
         with restored(self.changes, brief=True), torch.inference_mode():
-            atoms, parents, side = self.method.dictionary()
+            dictionary: Any = self.method.dictionary()
+        if dictionary is None:
+            return ()
+        atoms, parents, side = dictionary
         problem = dictionary_problem(atoms, parents, side, self.n_units, self.passes.site)
         if problem:
             raise UserError(f"{self.name}.dictionary() returns {problem}")
@@ -223,8 +231,14 @@ def _is_same(method: Method, loaded: Method, x: Tensor) -> bool:
         return (
             torch.equal(codes, loaded.encode(x.clone()))
             and torch.equal(method.reconstruct(codes.clone(), x), loaded.reconstruct(codes.clone(), x))
-            and torch.equal(method.dictionary().atoms, loaded.dictionary().atoms)
+            and _same_atoms(method.dictionary(), loaded.dictionary())
         )
+
+
+def _same_atoms(first: Dictionary | None, second: Dictionary | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return torch.equal(first.atoms, second.atoms)
 
 
 def _n_units(method: Method) -> int:

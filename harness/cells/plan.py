@@ -10,6 +10,7 @@ from typing import Any
 from harness import backbones, datasets
 from harness.activations.heads import HEADS
 from harness.activations.heads.base import HeadKind
+from harness.activations.offers import Offer, declared
 from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Site
 from harness.activations.sites import linear_paths, open_site
@@ -86,6 +87,26 @@ class Cell:
         """Properties of the method under its configuration."""
         return self.method.spec_with(self.config)
 
+    @functools.cached_property
+    def offers(self) -> frozenset[str]:
+        """Names of what the fit reads beside tokens and layer, that of the fit it needs included."""
+        specs, needed = [self.spec, self.method.spec], self.method.prerequisite(self.config)
+        while needed is not None:
+            specs += [needed.method.spec, needed.method.spec_with(needed.config)]
+            needed = needed.method.prerequisite(needed.config)
+        return declared(*specs)
+
+    @property
+    def offer(self) -> Offer:
+        """Images and network from which the tokens of the fit come."""
+        return Offer(self.prepared.probing, self.plan.crops, self.prepared.backbone)
+
+    def _names_identity(self) -> dict[str, Any]:
+        """Return the class names if the fit reads them: the identity of the images has the labels alone."""
+        if "reads_class_names" not in self.offers:
+            return {}
+        return {"class_names": digest(list(self.prepared.probing.classes))}
+
     @property
     def probing_identity(self) -> dict[str, Any]:
         """Images and sampling plan of the probing set, without the token seed."""
@@ -129,6 +150,7 @@ class Cell:
             **self.prepared.site.identity(),
             "evaluation": {**self.prepared.evaluation_identity(), "top_images": self.top_images},
             "probing": self.probing_identity,
+            **self._names_identity(),
             "token_seed": self.plan.seed,
             "method": self.method_identity,
             "init_seed": self.init_seed,
@@ -147,6 +169,7 @@ class Cell:
             **self.prepared.backbone.identity(),
             **self.prepared.site.identity(),
             "probing": self.probing_identity,
+            **self._names_identity(),
             "token_seed": self.plan.seed,
             "method": self.method_identity,
             "init_seed": self.init_seed,

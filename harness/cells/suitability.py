@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from harness.activations.site import needs_linear
 from harness.activations.sites import nearest_linear
@@ -17,7 +17,23 @@ from methods.file_settings import plain_config
 from methods.plugin_calls import calling
 
 if TYPE_CHECKING:
+    from harness.activations.site import Site
+    from harness.backbones.base import Backbone
     from harness.cells.plan import PreparedTarget
+    from harness.datasets.base import ImageSet
+
+
+class Place(Protocol):
+    """Layer of a loaded backbone, with the images to fit on."""
+
+    @property
+    def backbone(self) -> Backbone: ...
+
+    @property
+    def site(self) -> Site: ...
+
+    @property
+    def probing(self) -> ImageSet: ...
 
 
 class _Widths(NamedTuple):
@@ -46,9 +62,22 @@ def suitable_entries(suite: Suite, target: PreparedTarget) -> list[MethodEntry]:
     return suitable
 
 
-def unsuitable_entries(entries: Sequence[MethodEntry], target: PreparedTarget) -> list[MethodEntry]:
+def unsuitable_entries(entries: Sequence[MethodEntry], target: Place) -> list[MethodEntry]:
     """Return the entries that do not suit the site of a target."""
-    return [entry for entry in entries if _lacks_layer(entry, target) or _other_widths(entry, target) is not None]
+    return [
+        entry
+        for entry in entries
+        if _lacks_layer(entry, target) or _lacks_names(entry, target) or _other_widths(entry, target) is not None
+    ]
+
+
+def refusal(entry: MethodEntry, place: Place) -> str:
+    """Return the sentence that says why an entry does not suit a place; empty if it does.
+
+    Raises:
+        UserError: if weights of a trained dictionary cannot be read.
+    """
+    return _refusal([entry], [], place) if unsuitable_entries([entry], place) else ""
 
 
 def require_named(suite: Suite, prepared: Sequence[PreparedTarget], named: Collection[str]) -> None:
@@ -78,7 +107,7 @@ def skipped_sentence(suite: Suite, target: PreparedTarget) -> str:
     )
 
 
-def _lacks_layer(entry: MethodEntry, target: PreparedTarget) -> bool:
+def _lacks_layer(entry: MethodEntry, target: Place) -> bool:
     """Return True if an entry needs a linear layer, and the site is none."""
     if target.site.kind == "linear":
         return False
@@ -87,7 +116,16 @@ def _lacks_layer(entry: MethodEntry, target: PreparedTarget) -> bool:
         return needs_linear(method.spec_with(make_config(method, entry.config)))
 
 
-def _other_widths(entry: MethodEntry, target: PreparedTarget) -> _Widths | None:
+def _lacks_names(entry: MethodEntry, target: Place) -> bool:
+    """Return True if an entry reads class names, and the images have none."""
+    if target.probing.classes:
+        return False
+    method = METHODS.get(entry.name)
+    with calling(METHODS, entry.name):
+        return bool(method.spec_with(make_config(method, entry.config)).reads_class_names)
+
+
+def _other_widths(entry: MethodEntry, target: Place) -> _Widths | None:
     """Return the widths that an entry needs, if the site has others."""
     method = METHODS.get(entry.name)
     with calling(METHODS, entry.name):
@@ -101,7 +139,13 @@ def _other_widths(entry: MethodEntry, target: PreparedTarget) -> _Widths | None:
     return None if has_input and wanted.d_out in (None, site.d_out) else wanted
 
 
-def _refusal(unsuitable: Sequence[MethodEntry], suitable: Sequence[MethodEntry], target: PreparedTarget) -> str:
+def _refusal(unsuitable: Sequence[MethodEntry], suitable: Sequence[MethodEntry], target: Place) -> str:
+    for entry in unsuitable:
+        if _lacks_names(entry, target):
+            return (
+                f"{_name(entry)} reads class names, and the images {target.probing.name} have none: give images in "
+                "class folders, with --dataset folder:PATH."
+            )
     of_width = [entry for entry in unsuitable if not _lacks_layer(entry, target)]
     for entry in of_width:
         if (widths := _other_widths(entry, target)) is not None:
@@ -119,7 +163,7 @@ def _refusal(unsuitable: Sequence[MethodEntry], suitable: Sequence[MethodEntry],
     )
 
 
-def _refused_width(entry: MethodEntry, widths: _Widths, target: PreparedTarget, *, can_skip: bool) -> str:
+def _refused_width(entry: MethodEntry, widths: _Widths, target: Place, *, can_skip: bool) -> str:
     site, title = target.site, target.backbone.title
     keep = ", or leave it out of this layer with --skip-missing" if can_skip else ""
     advice = f"Give the layer that it was trained on, with --backbone and --site{keep}."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.check.finding import Finding
+from harness.check.layers import LayerName
 from harness.check.methods import check_method
 from harness.check.targets import CheckReport, CheckTarget, check, targets
 
-__all__ = ["CheckReport", "CheckTarget", "Finding", "check", "check_method", "targets"]
+__all__ = ["CheckReport", "CheckTarget", "Finding", "LayerName", "check", "check_method", "targets"]

@@ -34,14 +34,15 @@ def same_fit_in_parts(of: CheckedMethod) -> None:
             for items in parts:
                 part = of.cls(config)
                 part.work_dir = Path(folder)
-                part.fit_part(of.tokens, of.site, items, seed=1, device=of.device)
+                part.fit_part(of.given.tokens, of.given.site, items, seed=1, device=of.device)
                 require(any(Path(folder).iterdir()), "fit_part leaves no file in work_dir, so its work is lost.")
             method = of.cls(config)
             method.work_dir = Path(folder)
-            method.fit(of.tokens, of.site, seed=1, device=of.device)
+            method.fit(of.given.tokens, of.given.site, seed=1, device=of.device)
         which = "two parts" if len(parts) == 2 else "one of two parts, of which the other was lost,"
-        for name in of.cls.fitted:
-            same = torch.equal(_plain(getattr(method, name)), _plain(getattr(of.method, name)))
+        whole, joined = of.method.fitted_tensors(), method.fitted_tensors()
+        for name in sorted({*whole, *joined}):
+            same = name in whole and name in joined and torch.equal(_plain(joined[name]), _plain(whole[name]))
             require(
                 same,
                 f"A fit from {which} has another {name!r} than a fit as a whole: an item must depend neither on other "

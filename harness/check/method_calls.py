@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.cells.method_output import ROUNDING
-from harness.check.finding import require
+from harness.check.finding import NotApplicable, require
 from methods.base import Method, Prerequisite, make_config, read_header
 from methods.errors import UserError
 from methods.fingerprints import fingerprint_problem
@@ -20,6 +21,10 @@ from methods.fingerprints import fingerprint_problem
 if TYPE_CHECKING:
     from harness.check.methods import CheckedMethod
 
+#: Longest time of a fingerprint in seconds, once what it reads is known.
+QUICK_S = 1.0
+#: Why checks of the atoms do not apply.
+NO_DICTIONARY = "dictionary() is None: the decoder is not linear"
 #: Number of batches after which a method may hold at most HELD of them.
 CALLS, HELD = 12, 3
 
@@ -49,10 +54,16 @@ def same_codes_at_each_call(of: CheckedMethod) -> None:
 
 def same_dictionary_at_each_call(of: CheckedMethod) -> None:
     """Check that dictionary() gives the same atoms and parents each time, also after encode and decode."""
-    atoms, parents, _ = of.method.dictionary()
-    before = atoms.clone()
+    dictionary = of.method.dictionary()
+    if dictionary is None:
+        of.method.reconstruct(of.method.encode(of.x), of.x)
+        require(of.method.dictionary() is None, "dictionary() gives None at one call and atoms at a later one.")
+        raise NotApplicable(NO_DICTIONARY)
+    parents, before = dictionary.parents, dictionary.atoms.clone()
     of.method.reconstruct(of.method.encode(of.x), of.x)
     again = of.method.dictionary()
+    require(again is not None, "dictionary() gives atoms at one call and None at a later one.")
+    assert again is not None
     same = torch.equal(before, again.atoms) and (parents is None) == (again.parents is None)
     same = same and (parents is None or again.parents is None or torch.equal(parents, again.parents))
     require(same, "dictionary() gives other atoms or parents at a later call; it must only read what fit has set.")
@@ -142,14 +153,28 @@ def prerequisite(of: CheckedMethod) -> str:
 
 
 def fingerprint(of: CheckedMethod) -> str:
-    """Check that the method's own fingerprint is text or None, and the same each time."""
-    values = [of.cls(make_config(of.cls, dict(of.config))).fingerprint() for _ in range(2)]
+    """Check that the fingerprint of an unfitted method is text or None, the same each time, and quick."""
+    values: list[str | None] = []
+    seconds = []
+    for _ in range(2):
+        method = of.cls(make_config(of.cls, dict(of.config)))
+        for _ in range(2):
+            started = time.perf_counter()
+            values.append(method.fingerprint())
+            seconds.append(time.perf_counter() - started)
+        require(not method.is_fitted, "fingerprint() fits the method; it must only read what tells the content.")
     for value in values:
         problem = fingerprint_problem(value)
         require(not problem, f"fingerprint() returns {problem}")
     require(
-        values[0] == values[1],
+        all(value == values[0] for value in values),
         "fingerprint() gives another value at each call, so finished cells would never be found again; return a hash "
         "of what fit reads.",
+    )
+    # The first call may read files or download them; a plan calls it for every cell.
+    require(
+        min(seconds) <= QUICK_S,
+        f"fingerprint() takes {min(seconds):.1f} s at each call, and a run calls it several times per cell; keep what "
+        "it has computed for unchanged files, and finish within a second.",
     )
     return "" if values[0] is None else str(values[0])[:40]

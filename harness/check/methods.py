@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.activations.offers import declared, granted
 from harness.cells.method_output import dictionary_problem
 from harness.check.divided_fits import same_fit_in_parts
 from harness.check.finding import Finding, NotApplicable, other_globals, require, require_shape, run_all, where
+from harness.check.layers import CheckLayer, drawn_layer, plain_layer
 from harness.check.method_calls import (
+    NO_DICTIONARY,
     bounded_memory,
     fingerprint,
     prerequisite,
@@ -22,9 +25,9 @@ from harness.check.method_calls import (
     same_codes_at_each_call,
     same_dictionary_at_each_call,
 )
-from harness.check.world import small_layer
 from methods.base import Method, make_config
 from methods.errors import UserError
+from methods.requirements import INPUT
 
 #: Allowed reconstruction error of a method that claims to be lossless, as a fraction of the largest output.
 LOSSLESS = 1e-5
@@ -51,14 +54,21 @@ class CheckedMethod:
     cls: type[Method]
     config: dict[str, Any]
     device: str
+    layer: CheckLayer | None = None
+    """layer and tokens; None: small ones of the width that the method asks for"""
     n_fits: int = 0
     method: Method = field(init=False)
     """the fitted method, set by the check ``fit``"""
 
     def __post_init__(self) -> None:
         config = make_config(self.cls, dict(self.config))
-        d_in, d_out = self.cls.layer_input_width(config), self.cls.layer_width(config)
-        self.site, self.tokens = small_layer(width=d_out, d_in=d_in)
+        self.offers = declared(self.cls.spec, self.cls.spec_with(config))
+        if self.layer is None:
+            d_in, d_out = self.cls.layer_input_width(config), self.cls.layer_width(config)
+            self.layer = drawn_layer(d_in, d_out, self.device) if self.offers else plain_layer(d_in, d_out)
+        self.site, self.tokens = self.layer.site, self.layer.tokens
+        # What fit is given: the tokens and the site, with what the method declares.
+        self.given = granted(self.tokens, self.site, self.layer.offer, self.offers, self.cls.spec.name)
 
     @property
     def x(self) -> Tensor:
@@ -70,7 +80,7 @@ class CheckedMethod:
         self.n_fits += 1
         with other_globals(1000 + self.n_fits):
             method = self.cls(make_config(self.cls, dict(self.config)))
-            return method.fit(self.tokens, self.site, seed=seed, device=self.device)
+            return method.fit(self.given.tokens, self.given.site, seed=seed, device=self.device)
 
     def refit_is_same(self, seed: int) -> bool:
         """Fit again with a seed, and return True if the codes are those of :attr:`method`."""
@@ -92,13 +102,15 @@ def small_settings(cls: type[Method], given: Mapping[str, Any] | None = None) ->
     return settings
 
 
-def check_method(cls: type[Method], config: dict[str, Any] | None = None, *, device: str = "cpu") -> list[Finding]:
+def check_method(
+    cls: type[Method], config: dict[str, Any] | None = None, *, device: str = "cpu", layer: CheckLayer | None = None
+) -> list[Finding]:
     """Check a method class against the contract: settings, fit, and the rest if the fit succeeds.
 
     Small settings (see :func:`small_settings`) let a training method end in seconds. The method is fitted and used on
-    ``device``.
+    ``device``, at ``layer`` or a small layer of the width that it asks for.
     """
-    return run_all(CHECKS, CheckedMethod(cls, config or {}, device), required=(fit, encode_and_decode))
+    return run_all(CHECKS, CheckedMethod(cls, config or {}, device, layer), required=(fit, encode_and_decode))
 
 
 def settings(of: CheckedMethod) -> None:
@@ -117,7 +129,7 @@ def fit(of: CheckedMethod) -> None:
     require(
         method.is_fitted,
         f"`fitted` names {', '.join(method.fitted) or 'nothing'}, and after fit not all of these attributes are "
-        "tensors; name the tensor attributes that fit sets.",
+        "tensors; name the tensor attributes that fit sets, and a dictionary of tensors as 'NAME.*'.",
     )
     of.method = method
 
@@ -143,6 +155,11 @@ def encode_and_decode(of: CheckedMethod) -> None:
         f"encode returns a tensor on {codes.device} for input on {of.x.device}; it must keep the device.",
     )
     require_shape("encode", codes, "(n, n_units)", (n, units))
+    takes_input = getattr(of.cls.decode, INPUT, None) is not None
+    require(
+        takes_input or not of.method.decode_reads_input,
+        "decode_reads_input is True, but decode takes the codes alone; write def decode(self, codes, x=None).",
+    )
     a_hat = of.method.reconstruct(codes, of.x)
     _require_dense("decode", a_hat)
     require_shape("decode", a_hat, "(n, d_out)", (n, of.site.d_out))
@@ -178,7 +195,10 @@ def dtype_and_device_kept(of: CheckedMethod) -> None:
 
 def dictionary(of: CheckedMethod) -> None:
     """Check that there is one atom per unit, with the width of its side, and that parents cover the original units."""
-    atoms, parents, side = of.method.dictionary()
+    directions = of.method.dictionary()
+    if directions is None:
+        raise NotApplicable(f"{NO_DICTIONARY}, so metrics of atoms and the stability will be left out")
+    atoms, parents, side = directions
     require(side in ("reader", "writer"), f"The dictionary's side is {side!r}; it must be 'reader' or 'writer'.")
     expected = (of.method.n_units, of.site.d_in if side == "reader" else of.site.d_out)
     require(
@@ -290,15 +310,20 @@ def lossless_is_correct(of: CheckedMethod) -> None:
 
 def dictionary_matches_decode(of: CheckedMethod) -> None:
     """Check that decode(codes) is codes @ atoms plus an offset if the atoms are writers."""
-    atoms, _, side = of.method.dictionary()
+    directions = of.method.dictionary()
+    if directions is None:
+        raise NotApplicable(NO_DICTIONARY)
+    atoms, _, side = directions
     if side == "reader" or of.method.spec.virtual:
         raise NotApplicable("the atoms are not a decoder")
     if of.method.decode_reads_input:
         raise NotApplicable("decode depends on the token as well")
     codes = of.method.encode(of.x)
-    offset = of.method.decode(torch.zeros_like(codes[:1]))
+    offset, decoded = of.method.decode(torch.zeros_like(codes[:1])), of.method.decode(codes)
+    # Outputs of real layers may be large, and rounding is that of the largest.
+    largest = max(1.0, float(decoded.abs().max()))
     require(
-        torch.allclose(of.method.decode(codes), codes @ atoms + offset, rtol=1e-4, atol=1e-4),
+        torch.allclose(decoded, codes @ atoms + offset, rtol=1e-4, atol=1e-4 * largest),
         "decode(codes) is not codes @ dictionary().atoms + decode(0); atoms of a writer must be the decoder's rows.",
     )
 

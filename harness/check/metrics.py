@@ -55,6 +55,7 @@ class CheckedMetric:
             name: method
             for name, method in self.world.fitted.items()
             if self.cls.applies(method, self.world.baseline) is True
+            and not (self.cls.needs_dictionary and method.dictionary() is None)
         }
 
     def again(self, name: str, batch_size: int = BATCH) -> Pass:

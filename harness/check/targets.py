@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.cells.suitability import refusal
 from harness.check.backbones import check_backbone
 from harness.check.datasets import check_dataset
 from harness.check.finding import PROCESS_SETTINGS, Finding, process_settings
 from harness.check.judges import check_panel
+from harness.check.layers import CheckLayer, LayerName, real_place
 from harness.check.methods import check_method, small_settings
 from harness.check.metrics import check_metric
 from harness.errors import UserError
 from harness.plugins import KINDS, load_plugin, registry_of
+from harness.suites import MethodEntry
 from harness.suites.dictionaries import HUB, is_weights
 from harness.suites.dictionaries import METHOD as DICTIONARY
 from harness.suites.known_names import no_such_plugin
@@ -54,6 +57,8 @@ class CheckReport(NamedTuple):
     """settings it was checked with that differ from its defaults"""
     seconds: float
     findings: list[Finding]
+    layer: str = ""
+    """real layer, tokens and images of a method's check; empty: small drawn ones"""
 
     @property
     def ok(self) -> bool:
@@ -97,19 +102,32 @@ def targets(wanted: str, *, kind: str | None = None) -> list[CheckTarget]:
     raise no_such_plugin(wanted, kind, [registered for registry in registries for registered in registry.names()])
 
 
-def check(target: CheckTarget, settings: Mapping[str, Any] | None = None, *, device: str = "cpu") -> CheckReport:
+def check(
+    target: CheckTarget,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    device: str = "cpu",
+    layer: LayerName | None = None,
+) -> CheckReport:
     """Check one plugin of any kind; a method is fitted, and a backbone run, on ``device``.
 
-    ``settings`` are those of a method, or the options of a judge panel; the other kinds have none.
+    Args:
+        target: the plugin.
+        settings: those of a method, or the options of a judge panel; the other kinds have none.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        layer: real layer at which a method is checked; default: a small one.
 
     Raises:
-        UserError: if settings are given to a kind that has none.
+        UserError: if settings or a layer are given to a kind that has none, there is no such layer, or the method
+            cannot be put there.
     """
     kind, name, identifier = target
     used = dict(settings or {})
     if used and kind not in ("method", "judge"):
         raise UserError(f"--set {next(iter(used))}: a {kind} has no settings; only methods and judge panels have.")
-    started = time.perf_counter()
+    if layer is not None and kind != "method":
+        raise UserError(f"--backbone {layer.backbone}: a {kind} is not checked at a layer; only methods are.")
+    started, title = time.perf_counter(), ""
     registry = registry_of(kind)
     plugin: Any = registry.get(name) if kind != "backbone" else None
     match kind:
@@ -117,7 +135,9 @@ def check(target: CheckTarget, settings: Mapping[str, Any] | None = None, *, dev
             used |= {"weights": identifier} if identifier else {}
             make_config(plugin, used)
             used = {**small_settings(plugin, used), **used}
-            findings = check_method(plugin, used, device=device)
+            at = None if layer is None else _layer(layer, name, used, device)
+            title = "" if at is None else at.title
+            findings = check_method(plugin, used, device=device, layer=at)
         case "metric":
             findings = check_metric(plugin)
         case "judge":
@@ -133,7 +153,19 @@ def check(target: CheckTarget, settings: Mapping[str, Any] | None = None, *, dev
     if left := unfinished_threads(_THREAD_PATIENCE_S):
         findings.append(Finding("threads", False, _THREADS.format(len(left))))
     source = entry.source if entry is not None else ""
-    return CheckReport(kind, target.spec, source, used, time.perf_counter() - started, findings)
+    return CheckReport(kind, target.spec, source, used, time.perf_counter() - started, findings, title)
+
+
+def _layer(wanted: LayerName, name: str, settings: Mapping[str, Any], device: str) -> CheckLayer:
+    """Return the layer at which a method is checked.
+
+    Raises:
+        UserError: if there is no such layer, or the method cannot be put there.
+    """
+    place = real_place(wanted, device)
+    if problem := refusal(MethodEntry(name=name, config=dict(settings)), place):
+        raise UserError(problem)
+    return place.collected()
 
 
 def _is_registered(kind: str, name: str, identifier: str) -> bool:

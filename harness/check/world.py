@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -55,13 +56,14 @@ class CheckWorld:
             name: methods.create(name, **config).fit(self.tokens, self.site, seed=1) for name, config in configs.items()
         }
         fitted["dead units"] = _DeadUnits(PCA.Config(n_components=4)).fit(self.tokens, self.site)
+        fitted["nonlinear decoder"] = _NonlinearDecoder(PCA.Config(n_components=5)).fit(self.tokens, self.site)
         return fitted
 
 
 @contextmanager
 def small_world() -> Iterator[CheckWorld]:
     """Make the world within the context. Its files on disk are removed at the end."""
-    backbone = _network()
+    backbone = drawn_network(8, 12)
     images = drawn_images()
     probing, evaluation = images.split(evaluation=0.5)
     site = LinearLayerSite(backbone.model, "mix")
@@ -76,13 +78,17 @@ def small_world() -> Iterator[CheckWorld]:
         yield CheckWorld(site, tokens, baseline)
 
 
-def _network() -> Backbone:
+def drawn_network(d_in: int, d_out: int, *, with_head: bool = False) -> Backbone:
+    """Return a network with random weights whose layer ``mix`` has these widths; with a head, it has three classes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential()
-        model.add_module("stem", nn.Sequential(nn.Conv2d(3, 8, 8, stride=8), nn.ReLU()))
-        model.add_module("mix", nn.Conv2d(8, 12, 1))
+        model.add_module("stem", nn.Sequential(nn.Conv2d(3, d_in, 8, stride=8), nn.ReLU()))
+        model.add_module("mix", nn.Conv2d(d_in, d_out, 1))
         model.add_module("pool", nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+        head = nn.Linear(d_out, len(CLASSES)) if with_head else None
+    if head is not None:
+        model.add_module("fc", head)
     return Backbone(
         name="check",
         title="a network for checks",
@@ -93,7 +99,9 @@ def _network() -> Backbone:
         source="drawn",
         license="none",
         pretrained=False,
-        pool=lambda net, images: net(images),
+        pool=lambda net, images: cast(nn.Sequential, net)[:3](images),
+        head=None if head is None else lambda net, features: cast(nn.Sequential, net)[3](features),
+        n_classes=None if head is None else len(CLASSES),
     )
 
 
@@ -104,6 +112,18 @@ class _DeadUnits(PCA):
 
     def encode(self, x: Tensor) -> Tensor:
         return x.new_zeros(len(x), self.n_units)
+
+
+class _NonlinearDecoder(PCA):
+    """PCA whose decoder squashes the reconstruction, so units have no atoms."""
+
+    spec = PCA.spec._replace(name="nonlinear_decoder", title="nonlinear decoder")
+
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
+        return super().decode(codes).tanh()
+
+    def dictionary(self) -> None:  # type: ignore[override]
+        return None
 
 
 CLASSES = ("stripes across", "stripes down", "rings")
@@ -140,9 +160,18 @@ def _drawn(number: int) -> bytes:
 class SmallTokens:
     """Tokens in memory, with the interface of `methods.base.Tokens`."""
 
-    def __init__(self, q: Tensor, a: Tensor, image: np.ndarray, position: np.ndarray, label: np.ndarray) -> None:
-        self.fields: dict[Reads, Tensor] = {"input": q, "output": a}
+    def __init__(
+        self,
+        q: Tensor | None,
+        a: Tensor,
+        image: np.ndarray,
+        position: np.ndarray,
+        label: np.ndarray,
+        view: np.ndarray | None = None,
+    ) -> None:
+        self.fields: dict[Reads, Tensor] = {"output": a} if q is None else {"input": q, "output": a}
         self.image, self.position, self.label = image, position, label
+        self.view = np.zeros(len(image), dtype=np.int64) if view is None else view
 
     @property
     def n(self) -> int:

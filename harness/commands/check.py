@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.options import JsonOption, PluginOption, load_plugins, verb
+from harness.commands.options import JsonOption, PluginOption, load_plugins, require_paths, verb
 from harness.commands.output import out, out_short, print_json
 from harness.errors import UserError
 from methods.plugin_files import require_plugin_file
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from harness.check import CheckReport
 
 
-@verb("harness check my_method.py", "harness check my_sae.safetensors")
+@verb(
+    "harness check my_method.py",
+    "harness check my_sae.safetensors",
+    "harness check topk_sae --backbone dinov2_small_saliency --site blocks.9.mlp.fc2",
+)
 def check(
     target: Annotated[
         str,
@@ -43,6 +47,16 @@ def check(
     device: Annotated[
         str, typer.Option(help="Device on which a method is fitted and a backbone runs: cpu or cuda.")
     ] = "cpu",
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Check a method at a layer of this backbone; default: a small layer with random weights."),
+    ] = None,
+    site: Annotated[
+        str | None, typer.Option(help="Module path of that layer; default: the default layer of the backbone.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Images run through that backbone, e.g. folder:PATH; default: 60 photographs.")
+    ] = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,13 +72,20 @@ def check(
     require_device_name(device)
     if target.endswith(".py"):
         require_plugin_file(target)
+    if backbone is None and (site or dataset):
+        option = f"--site {site}" if site else f"--dataset {dataset}"
+        raise UserError(f"{option} needs a backbone: give --backbone NAME (`harness list backbones`) as well.")
+    require_paths(dataset, None)
     load_plugins(plugin)
     _require_known(target, kind, settings)
+    from harness.check import LayerName, targets
     from harness.check import check as check_plugin
-    from harness.check import targets
 
     chosen = best_device(device)
-    reports = [check_plugin(wanted, settings, device=chosen) for wanted in targets(target, kind=kind)]
+    layer = None
+    if backbone is not None:
+        layer = LayerName(backbone, site) if dataset is None else LayerName(backbone, site, dataset)
+    reports = [check_plugin(wanted, settings, device=chosen, layer=layer) for wanted in targets(target, kind=kind)]
     if as_json:
         print_json(
             [{**report._asdict(), "findings": [finding._asdict() for finding in report.findings]} for report in reports]
@@ -78,7 +99,8 @@ def check(
 
 def _print(report: CheckReport, target: str) -> None:
     used = ", ".join(f"{key}={value}" for key, value in report.settings.items())
-    out_short(f"{report.kind} {report.name}, {report.source}" + (f", checked with {used}" if used else ""))
+    how = [f"at {report.layer}"] * bool(report.layer) + [f"with {used}"] * bool(used)
+    out_short(f"{report.kind} {report.name}, {report.source}" + (f", checked {', '.join(how)}" if how else ""))
     for finding in report.findings:
         word = "ok  " if finding.ok and finding.applies else "--  " if finding.ok else "FAIL"
         out_short(f"  {word}  {finding.check}" + (f": {finding.why}" if finding.why else ""))

@@ -49,7 +49,7 @@ def stability(
             "number in all pairs). stability_alive leaves out silent units, atoms of length zero, and the surplus of "
             "whole dictionaries; for the other measures, that value is in --json."
         )
-    else:
+    elif not outcome.problems:
         out("No method here has two finished cells that differ in one seed; [stability] in a suite makes them.")
     for problem in outcome.problems:
         out(f"Not measured: {problem}")

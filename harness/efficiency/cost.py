@@ -131,8 +131,7 @@ def _random_tokens(method: Method, d_in: int, d_out: int) -> Tensor:
 
 
 def _device_of(method: Method) -> torch.device:
-    tensors = (getattr(method, name, None) for name in method.fitted)
-    return next((tensor.device for tensor in tensors if isinstance(tensor, Tensor)), torch.device("cpu"))
+    return next((tensor.device for tensor in method.fitted_tensors().values()), torch.device("cpu"))
 
 
 def _counted_per_token(step: Callable[[Tensor], object], rows: Tensor) -> float:
@@ -181,9 +180,8 @@ class Size(NamedTuple):
 
 def size_of(method: Method) -> Size:
     """Return the size of the tensors that encode and decode use; for a split, of its sub-units' weights and biases."""
-    names = ("weights", "biases") if isinstance(method, AdditiveSplit) else method.fitted
-    tensors = [getattr(method, name) for name in names]
-    return Size.of(tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point())
+    tensors = [method.weights, method.biases] if isinstance(method, AdditiveSplit) else method.fitted_tensors().values()
+    return Size.of(tensor for tensor in tensors if tensor.is_floating_point())
 
 
 def size_of_backbone(backbone: Backbone) -> Size:

@@ -178,8 +178,7 @@ class Entries:
 
     def _saved(self, fit: Method) -> Path:
         """Write a fit to a file beside the store that is named by its content, and return the file."""
-        tensors = [getattr(fit, name) for name in fit.fitted]
-        content = value_hash([tensors, _settings(fit), fit.extra_state()])
+        content = value_hash([list(fit.fitted_tensors().values()), _settings(fit), fit.extra_state()])
         return fit.save(self.folder / FOLDER / f"{fit.spec.name}-{content}.safetensors").absolute()
 
     def _registered(self, cls: type[Method], config: dict[str, Any], label: str | None) -> MethodEntry:

@@ -60,7 +60,7 @@ def export_dictionary(
         provenance=provenance,
         overwrite=force,
     )
-    atoms = method.dictionary().atoms
+    atoms = method.require_dictionary().atoms
     return ExportedDictionary(pushed.text("cell_id"), pushed.text("method"), format, out, *atoms.shape)
 
 

@@ -123,6 +123,9 @@ class Metric(ABC):
     """False if the metric reads neither logits nor the network: codes, outputs and reconstructions are enough. A cell
     of such metrics alone, of a method that reads the layer's output, is measured on the stored outputs of the baseline.
     """
+    needs_dictionary: ClassVar[bool] = False
+    """True if the metric reads the atoms of ``method.dictionary()``. A method whose decoder is not linear has none: the
+    metric is then left out, with a note in the cell."""
 
     def __init__(self, baseline: Baseline) -> None:
         self.baseline = baseline

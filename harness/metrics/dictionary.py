@@ -45,11 +45,15 @@ def writing_directions(method: Method) -> Tensor:
     """Return the (n_units, d_out) change of the decoded output if the code of each unit rises from 0 to 1.
 
     For a split, this is the basis vector of the unit's neuron, independent of the unit's weights.
+
+    Raises:
+        UserError: if the decoder is not linear, so that the change depends on the other codes.
     """
+    atoms = method.require_dictionary().atoms
     if method.decode_reads_input:
         # The change depends on the token; it is along the atom.
-        return method.dictionary().atoms.detach()
-    device = method.dictionary().atoms.device
+        return atoms.detach()
+    device = atoms.device
     offset = method.decode(torch.zeros(1, method.n_units, device=device))
     parts = []
     for start in range(0, method.n_units, _CHUNK):

@@ -53,9 +53,10 @@ class EffectiveRank(Metric):
     unit = ""
     reference = "ELUDe paper, App. B.3; Roy and Vetterli 2007"
     needs_network = False
+    needs_dictionary = True
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
-        dictionary = outcome.method.dictionary()
+        dictionary = outcome.method.require_dictionary()
         value, n = effective_rank(dictionary.atoms), len(dictionary.atoms)
         # Directions that units read and that they write are in different spaces, so boards must not rank them together.
         side = {"direction": dictionary.side}

@@ -62,9 +62,10 @@ class MaxCollinearity(Metric):
     unit = ""
     reference = "ELUDe paper, App. B.3 (coherence); overcomplete.metrics.dictionary_collinearity"
     needs_network = False
+    needs_dictionary = True
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
-        dictionary = outcome.method.dictionary()
+        dictionary = outcome.method.require_dictionary()
         nearest = nearest_cosines(dictionary.atoms)
         n = len(nearest)
         largest = float(nearest.max()) if n > 1 else math.nan

@@ -29,9 +29,9 @@ class Recovery(Metric):
       directions of the layer's output, of which as many are active per token.
     - ``recovery_adjusted``: ``(recovery - random) / (1 - random)``.
     - ``recovery_purity``: mean over alive units of the largest share of one concept.
-    - ``recovery_cosine``: matched cosine with the true directions. For methods with sub-units that read the input,
-      these are the directions of the parts within each neuron; for methods with directions in the output, the output
-      directions of the concepts.
+    - ``recovery_cosine``: matched cosine with the true directions, of methods with a dictionary. For methods with
+      sub-units that read the input, these are the directions of the parts within each neuron; for methods with
+      directions in the output, the output directions of the concepts.
     - ``recovery_ari``: for methods with sub-units, the mean over neurons of the adjusted Rand index between the
       sub-unit with the largest code and the true part, over the tokens on which the parts are strongest.
     - ``recovery_separated``: share of neurons in which each concept has a different sub-unit with at least .9 of the
@@ -77,16 +77,17 @@ class Recovery(Metric):
         mean = float(purity[scored].mean())
         yield Score("recovery_purity", mean, int(scored.sum()), error, "units, clustered by parent")
         dictionary = method.dictionary()
-        if dictionary.side == "writer":
+        if dictionary is not None and dictionary.side == "writer":
             cosine = recovery.matched_directions(self.truth.writers, dictionary.atoms)
             yield Score("recovery_cosine", cosine, len(self.truth.writers))
-        elif parts is not None and parents is not None:
+        elif dictionary is not None and parts is not None and parents is not None:
             atoms = dictionary.atoms.cpu()
             cosine = recovery.matched_directions_by_parent(parts.weights, parts.parent, atoms, parents)
             yield Score("recovery_cosine", cosine, len(parts.weights))
         if parts is not None and parents is not None:
             yield self._assigned(method, parts, parents)
-            if dictionary.side == "reader" and parts.exclusive_inputs is not None and not method.spec.virtual:
+            is_split = dictionary is not None and dictionary.side == "reader" and not method.spec.virtual
+            if dictionary is not None and is_split and parts.exclusive_inputs is not None:
                 yield self._separated(dictionary.atoms.cpu(), parts, parts.exclusive_inputs, parents)
 
     def _random_level(self, outcome: Outcome) -> float:

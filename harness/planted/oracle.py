@@ -81,7 +81,7 @@ class Oracle(Method):
             return functional.linear(x, self.atoms.to(x), self.offsets.to(x))
         return sparse_strengths(x, self.patterns.to(x))
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         self.require_fitted()
         if not self._has_parts:
             return codes @ self.atoms.to(codes) + self.offsets.to(codes)

@@ -135,7 +135,7 @@ def measure_group(store: Store, group: Group, *, check: Callable[[], None] = lam
     """Compare every pair of runs of a group.
 
     Raises:
-        UserError: if a fit is missing or damaged, or its method is not registered.
+        UserError: if a fit is missing or damaged, its method is not registered, or it has no dictionary.
     """
     runs = [fitted_units(store, cell) for cell in group.cells]
     metric, writer_metric = _METRICS[group.varies]

@@ -104,7 +104,7 @@ def fitted_units(store: Store, cell: dict[str, Any]) -> FittedUnits:
     """Load the units of a cell's fit.
 
     Raises:
-        UserError: if the fit is missing or damaged, or its method is not registered.
+        UserError: if the fit is missing or damaged, its method is not registered, or it has no dictionary.
     """
     with calling(methods.METHODS, cell["method"]):
         method = methods.load(store.path.parent / cell["artifact"])
@@ -112,7 +112,7 @@ def fitted_units(store: Store, cell: dict[str, Any]) -> FittedUnits:
 
 
 def _units_of(method: Method, store: Store, cell: dict[str, Any]) -> FittedUnits:
-    dictionary = method.dictionary()
+    dictionary = method.require_dictionary()
     atoms = dictionary.atoms.detach().cpu()
     units = store.units(cell["cell_id"])
     alive = torch.ones(len(atoms), dtype=torch.bool)

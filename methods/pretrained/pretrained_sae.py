@@ -119,7 +119,7 @@ class PretrainedSAE(Learner):
         key = json.dumps([plain_config(config), method.fingerprint()], sort_keys=True)
         if key not in _ends:
             loaded = method.read().implementation
-            _ends[key] = _Ends(loaded.spec.reads, loaded.input_width, loaded.dictionary().atoms.shape[1])
+            _ends[key] = _Ends(loaded.spec.reads, loaded.input_width, loaded.require_dictionary().atoms.shape[1])
         return _ends[key]
 
     def fingerprint(self) -> str | None:
@@ -195,7 +195,7 @@ class PretrainedSAE(Learner):
 
     def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         self.require_fitted()
-        return self.implementation.decode(codes) if x is None else self.implementation.reconstruct(codes, x)
+        return self.implementation.decode(codes, x)
 
     @property
     def decode_reads_input(self) -> bool:
@@ -203,7 +203,7 @@ class PretrainedSAE(Learner):
 
     def dictionary(self) -> Dictionary:
         self.require_fitted()
-        return self.implementation.dictionary()
+        return self.implementation.require_dictionary()
 
     @property
     def n_units(self) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
 
 from methods import METHODS
 from methods.base import Device, Method, read_header
@@ -97,8 +96,7 @@ def _description(header: dict[str, Any], name: str) -> dict[str, Any]:
 
 def require_consistent(method: Method) -> None:
     """Check that a method from a file has finite tensors, and gives codes and outputs of the right shape."""
-    for tensor_name in method.fitted:
-        tensor: Tensor = getattr(method, tensor_name)
+    for tensor_name, tensor in method.fitted_tensors().items():
         if tensor.is_complex() or (tensor.ndim > 1 and not tensor.is_floating_point()):
             raise UserError(
                 f"The tensor {tensor_name!r} of the weights has the type {tensor.dtype}; weights are real "
@@ -106,13 +104,13 @@ def require_consistent(method: Method) -> None:
             )
         if not is_finite(tensor):
             raise UserError(f"The tensor {tensor_name!r} of the weights contains NaN or infinity.")
-    width, n_units = method.input_width, method.n_units
-    if width is None or not 0 < n_units <= MOST_UNITS or method.dictionary().atoms.ndim != 2:
+    width, n_units, atoms = method.input_width, method.n_units, method.require_dictionary().atoms
+    if width is None or not 0 < n_units <= MOST_UNITS or atoms.ndim != 2:
         raise UserError("The weights have no atoms (n_units, width).")
-    rows = torch.arange(2.0 * width, device=method.dictionary().atoms.device).reshape(2, width)
+    rows = torch.arange(2.0 * width, device=atoms.device).reshape(2, width)
     codes = method.encode(rows)
     output = method.reconstruct(codes, rows)
-    if codes.shape != (2, n_units) or output.shape != (2, method.dictionary().atoms.shape[1]):
+    if codes.shape != (2, n_units) or output.shape != (2, atoms.shape[1]):
         raise UserError(
             f"The tensors of the weights do not fit together: codes {tuple(codes.shape)}, outputs "
             f"{tuple(output.shape)}."

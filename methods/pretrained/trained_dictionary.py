@@ -181,9 +181,7 @@ class TrainedDictionary(LinearDecoder):
         output = super().decode(codes)
         if not self.decode_reads_input:
             return output
-        if x is None:
-            reason = "adds a map of each token to its output" if self.config.skip else "normalises each token"
-            raise UserError(f"This dictionary {reason}, so decode needs the tokens: decode(codes, x).")
+        assert x is not None  # checked before this call
         if self._scales_output:
             shift, scale = self._token_scale(x)
             output = output if scale is None else output * scale + shift

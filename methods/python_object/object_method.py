@@ -28,15 +28,17 @@ _ROUNDINGS, _TOLERANCE = 8, 1e-3
 class ObjectMethod(Learner):
     """Method whose codes and outputs are those of a Python object; subclasses are made by :func:`object_method`.
 
-    The atoms are the changes of the decoded output if one code rises from 0 to 1, so the decoder must be affine in the
-    codes.
+    The atoms are the changes of the decoded output if one code rises from 0 to 1. A decoder that is not affine in the
+    codes has none.
     """
 
     calls: ClassVar[ObjectCalls]
     content: ClassVar[str]
 
-    atoms: Tensor
-    """(n_units, d_out)"""
+    atoms: Tensor | None
+    """(n_units, d_out); None for a decoder that is not affine"""
+    unit_count: Tensor
+    """number of units"""
 
     def fingerprint(self) -> str | None:
         return self.content
@@ -52,12 +54,13 @@ class ObjectMethod(Learner):
         rows = _probe_rows(width).to(device)
         with torch.no_grad():
             self.atoms = decoded_atoms(self.calls, rows, d_out)
+            self.unit_count = torch.tensor(self.calls.encode(rows[:1]).shape[1])
         # A name of the object may be one of this class.
         tensors = {f"object.{name}": value for name, value in self.calls.tensors().items()}
         for name, value in tensors.items():
             # Copies, since safetensors refuses tensors that share memory.
             setattr(self, name, value.clone())
-        self.fitted = tuple(tensors) or ("atoms",)  # type: ignore[misc]
+        self.fitted = tuple(tensors) or ("unit_count" if self.atoms is None else "atoms",)  # type: ignore[misc]
         return self
 
     #: Number of features that the object reads.
@@ -73,14 +76,14 @@ class ObjectMethod(Learner):
     def decode_reads_input(self) -> bool:
         return self.calls.decode_reads_input
 
-    def dictionary(self) -> Dictionary:
+    def dictionary(self) -> Dictionary | None:
         self.require_fitted()
-        return Dictionary(self.atoms, None, "writer")
+        return None if self.atoms is None else Dictionary(self.atoms, None, "writer")
 
     @property
     def n_units(self) -> int:
         self.require_fitted()
-        return len(self.atoms)
+        return int(self.unit_count)
 
     @property
     def input_width(self) -> int | None:
@@ -88,7 +91,7 @@ class ObjectMethod(Learner):
 
     def to(self, device: Device) -> Self:
         self.calls.to(device)
-        self.atoms = self.atoms.to(device)
+        self.atoms = None if self.atoms is None else self.atoms.to(device)
         return super().to(device)
 
     @classmethod
@@ -180,8 +183,10 @@ def _try(calls: ObjectCalls, width: int) -> None:
         ) from error
 
 
-def decoded_atoms(calls: ObjectCalls, rows: Tensor, d_out: int | None = None) -> Tensor:
+def decoded_atoms(calls: ObjectCalls, rows: Tensor, d_out: int | None = None) -> Tensor | None:
     """Return the atoms (n_units, d_out): the change of the decoded output if one code rises from 0 to 1.
+
+    None if the decoder is not affine in the codes, up to a factor per row where it reads the rows.
 
     Args:
         calls: the object.
@@ -189,8 +194,8 @@ def decoded_atoms(calls: ObjectCalls, rows: Tensor, d_out: int | None = None) ->
         d_out: width of the layer's output; None: not checked.
 
     Raises:
-        UserError: if the decoder is not affine in the codes, up to a factor per row where it reads the rows; if it
-            ignores the codes; or if it returns part of the rows whatever the codes are.
+        UserError: if the decoder ignores the codes, returns NaN or infinity, or returns part of the rows whatever the
+            codes are.
     """
     n_units = calls.encode(rows[:1]).shape[1]
     rows = rows[:: max(1, len(rows) * n_units // _MOST_CODES)]
@@ -215,7 +220,9 @@ def decoded_atoms(calls: ObjectCalls, rows: Tensor, d_out: int | None = None) ->
         unit_codes[torch.arange(size), torch.arange(start, start + size)] = 1
         parts.append(decoded(unit_codes, first.expand(size, -1)) - offset)
     atoms = torch.cat(parts)
-    if not bool(atoms.any()):
+    if not bool(torch.isfinite(atoms).all() and torch.isfinite(offset).all()):
+        raise UserError(f"{calls.name}.decode returns NaN or infinity.")
+    if not bool(atoms.any()) and torch.equal(decoded(codes, rows), decoded(torch.zeros_like(codes), rows)):
         raise UserError(f"{calls.name}.decode ignores the codes: each unit must change the output.")
     drawn = torch.rand(n, n_units, generator=torch.Generator().manual_seed(1)).to(rows)
     offsets = decoded(rows.new_zeros(n, n_units), rows)
@@ -231,10 +238,7 @@ def decoded_atoms(calls: ObjectCalls, rows: Tensor, d_out: int | None = None) ->
         # Rounding is that of the largest terms, so rows of the largest scale decide for themselves alone.
         limit = tolerance * (expected.abs().amax(1) + offsets.abs().amax(1)).clamp_min(1e-12)
         if not bool(((change - expected).abs().amax(1) <= limit).all()):
-            raise UserError(
-                f"{calls.name}.decode is no affine function of the codes, so its units have no atoms; methods with "
-                "another decoder cannot be measured yet."
-            )
+            return None
     return atoms
 
 

@@ -53,6 +53,15 @@ class Codes(NamedTuple):
 class LinearAutoencoder(Trainee):
     """Encoder ``x @ weight.T + bias``, a function from pre-codes to codes, and unit atoms.
 
+    For x (n, d_in) and its target (n, d_out), both normalised, it minimises::
+
+        pre   = x @ weight.T + bias                       (n, n_units)
+        codes = activate(pre)                             (n, n_units)
+        error = mean (codes @ atoms + learned_output_bias() - target)^2
+        total = error + penalty(codes, pre) + auxiliary(codes, pre, target) - dead_weight * revival
+
+    The rows of the atoms (n_units, d_out) have length 1 (:meth:`project`). A family overrides what comes first below.
+
     On a CPU only the entries that :meth:`select` returns are decoded and differentiated; if there are too many, and on
     a GPU, everything is dense.
     """
@@ -90,7 +99,7 @@ class LinearAutoencoder(Trainee):
         return 0.0
 
     def auxiliary(self, codes: Codes, pre: Tensor, target: Tensor) -> Tensor | float:
-        """Return a further term of the loss, which may depend on the target (n, d_out)."""
+        """Return a term that depends on the target (n, d_out), such as the error of other codes of the same units."""
         return 0.0
 
     # ---- what follows from these

@@ -155,8 +155,16 @@ class ActivationForm(NamedTuple):
 class LinearSAE(SparseMethod[A]):
     """Base of the sparse autoencoders whose encoder is linear.
 
-    Centring and scale of the probing tokens are folded into the fitted tensors: codes are computed from the layer's
-    unnormalised output, and atoms and reconstructions are in its space. Codes keep the units of normalised space.
+    With x (n, d_in) what the method reads, unnormalised, a fitted method computes::
+
+        codes  = activate(x @ encoder_weight.T + encoder_bias)    (n, n_units)
+        output = codes @ atoms + output_bias                      (n, d_out)
+
+    Centring and scale of the probing tokens are folded into the fitted tensors, so atoms and reconstructions are in the
+    layer's space. Pre-codes and codes are those of training: they keep the units of normalised space.
+
+    A family names its settings (``Config``) and returns its module from ``trainee``. If its activation has parameters,
+    it stores them in ``keep``, names them in ``fitted`` and applies them in ``activate``.
     """
 
     fitted: ClassVar[tuple[str, ...]] = ("encoder_weight", "encoder_bias", "atoms", "output_bias")

@@ -43,7 +43,7 @@ ELSEWHERE = {
     "export-dictionary": "test_export_dictionary.py",
 }
 #: Pages whose commands a test of their own runs one after the other.
-PAGES_ELSEWHERE = {"plugins.md": "test_plugin_docs.py"}
+PAGES_ELSEWHERE = {"plugins.md": "test_plugin_docs.py", "own_sae.md": "test_own_sae.py"}
 #: Programs and packages that tests cannot have.
 NEEDS = {"vllm": "vLLM and a GPU", "openai": "a server of judges", "ray": "a cluster", "cuda": "a GPU"}
 

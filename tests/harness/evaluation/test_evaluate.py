@@ -167,6 +167,13 @@ class DependsOnTheBatch(Rotation):
         return (x - x.mean(0)) @ self.matrix
 
 
+def test_a_decoder_that_is_not_affine_is_measured_without_atoms(evaluate: Evaluate, width: int) -> None:
+    frame = evaluate({"squared": SquaredDecoder(width), "rotation": Rotation(width)}, metrics=["r2", "effective_rank"])
+    assert set(frame[frame["label"] == "squared"]["metric"]).isdisjoint({"effective_rank", "effective_rank_share"})
+    assert "r2" in set(frame[frame["label"] == "squared"]["metric"])
+    assert "effective_rank" in set(frame[frame["label"] == "rotation"]["metric"])
+
+
 def test_what_cannot_be_measured_is_refused_in_a_sentence(evaluate: Evaluate, width: int, tmp_path: Path) -> None:
     refusals: dict[str, Any] = {
         "'nope' is neither a method nor a file. Did you mean": "nope",
@@ -178,7 +185,6 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(evaluate: Evaluate, wi
         "FailsToEncode fails on rows (n, 24) of the layer's output: RuntimeError: no luck.": FailsToEncode(width),
         "Give the layer that it was trained on: the output of this one has 24 features.": Rotation(width + 1),
         "PairOfCodes.encode returns a tuple; it must return one tensor of shape (n, n_units)": PairOfCodes(width),
-        "SquaredDecoder.decode is no affine function of the codes": SquaredDecoder(width),
         "change with the batch it is in": DependsOnTheBatch(width),
     }
     for sentence, item in refusals.items():

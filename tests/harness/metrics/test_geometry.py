@@ -248,7 +248,7 @@ class Known(NamedTuple):
     def n_units(self) -> int:
         return len(self.atoms)
 
-    def dictionary(self) -> Dictionary:
+    def require_dictionary(self) -> Dictionary:
         return Dictionary(self.atoms, self.parents, "reader")
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:

@@ -311,11 +311,7 @@ def broken(**attributes: Any) -> Plain:
         (broken(encode=lambda self, x: [1]), "Broken.encode returns a list; it must return one tensor"),
         (broken(decode=lambda self, z: z), "Broken.decode returns 9 features, and this layer's output has 6"),
         (broken(decode=lambda self, z: z.sum(0)), "Broken.decode returns the shape (9,) for (320, 9)"),
-        (broken(decode=lambda self, z: z[:, :6] ** 2), "Broken.decode is no affine function of the codes"),
-        (broken(decode=lambda self, z: z[:, :6] * torch.nan), "Broken.decode is no affine function of the codes"),
-        (broken(decode=lambda self, z: z.abs()[:, :6]), "Broken.decode is no affine function of the codes"),
-        (broken(decode=lambda self, z: z.clamp(max=1)[:, :6]), "Broken.decode is no affine function of the codes"),
-        (broken(decode=lambda self, z: z.clamp(-50, 50)[:, :6]), "Broken.decode is no affine function of the codes"),
+        (broken(decode=lambda self, z: z[:, :6] * torch.nan), "Broken.decode returns NaN or infinity"),
         (broken(decode=lambda self, z: torch.zeros(len(z), 6)), "Broken.decode ignores the codes"),
         (broken(decode=lambda self, z, x: x), "Broken.decode ignores the codes"),
         (broken(decode=lambda self, z, x: x + 1e-6 * z[:, :6]), "Broken.decode returns part of what encode has read"),
@@ -325,3 +321,18 @@ def test_what_breaks_the_contract_is_refused(value: Plain, sentence: str) -> Non
     with pytest.raises(UserError) as refused:
         fitted(value)
     assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [
+        lambda self, z: z[:, :6] ** 2,
+        lambda self, z: z.abs()[:, :6],
+        lambda self, z: z.clamp(max=1)[:, :6],
+        lambda self, z: z.clamp(-50, 50)[:, :6],
+    ],
+)
+def test_a_decoder_that_is_not_affine_has_no_dictionary(decode: Any) -> None:
+    method = fitted(broken(decode=decode))
+    assert method.dictionary() is None and method.parents is None and method.n_units == 9
+    assert method.is_fitted and method.to("cpu") is method

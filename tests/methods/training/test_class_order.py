@@ -24,7 +24,7 @@ def tokens() -> MemoryTokens:
     of_class = torch.randn(CLASSES, 3, WIDTH, generator=generator)
     label = torch.arange(CLASSES).repeat_interleave(N // CLASSES)
     amounts = torch.rand(N, 3, generator=generator)
-    output = torch.einsum("nk,nkd->nd", amounts, of_class[label])
+    output = torch.einsum("bk,bkd->bd", amounts, of_class[label])
     output += 0.1 * torch.randn(N, WIDTH, generator=generator)
     return MemoryTokens(torch.zeros(N, 4), output)
 

@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from methods import register
 from methods.base import Device, LinearSite, MethodSpec, Progress, Tokens
-from methods.errors import UserError
 from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.sae.config import FixedL0, KWarmUpConfig, SAEConfig
 from methods.sae.library import Start
@@ -106,8 +105,8 @@ class SkipTranscoder(LinearSAE[SkipTranscoderModule]):
         return True
 
     def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
-        if x is None:
-            raise UserError("skip_transcoder adds a map of each token to its output: call decode(codes, x).")
+        # Without x, the base class has raised.
+        assert x is not None
         return super().decode(codes) + functional.linear(x.to(codes), self.skip_weight.to(codes))
 
     def activation_form(self) -> ActivationForm:

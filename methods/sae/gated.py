@@ -104,7 +104,8 @@ class GatedSAE(LinearSAE[GatedAutoencoder]):
         self.thresholds = shift.clamp_min(0)
 
     def activate(self, pre: Tensor) -> Tensor:
-        return torch.where(pre > self.thresholds.to(pre), pre, 0.0)
+        active = torch.relu(pre)
+        return active * (active > self.thresholds.to(active))
 
     def activation_form(self) -> ActivationForm:
         return ActivationForm("jumprelu", tensors={"threshold": self.thresholds})

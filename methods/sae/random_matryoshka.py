@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
@@ -13,7 +11,6 @@ from methods.number_types import Real, Whole
 from methods.sae.batchtopk import BatchTopKConfig, BatchTopKSAE
 from methods.sae.library import Start
 from methods.sae.matryoshka import NestedAutoencoder
-from methods.training.loop import StepLoss
 from methods.training.normaliser import Normaliser
 
 
@@ -33,21 +30,16 @@ class RandomMatryoshkaAutoencoder(NestedAutoencoder):
     replayable = False
 
     config: RandomMatryoshkaConfig
-    steps: Tensor
-    """() int64 number of batches seen; saved with a checkpoint"""
 
     def __init__(self, start: Start, config: RandomMatryoshkaConfig, k: int, seed: int) -> None:
         super().__init__(start, config, k)
         self.seed = seed
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.sizes = [len(start.weight)]
 
-    def loss(self, *batch: Tensor) -> StepLoss:
-        self.sizes = prefix_sizes(
-            len(self.weight), self.config.n_prefixes, self.config.pareto, seed=self.seed, step=int(self.steps)
-        )
-        self.steps.add_(1)
-        return super().loss(*batch)
+    def schedule(self, step: int, total: int) -> None:
+        super().schedule(step, total)
+        n_units, config = len(self.weight), self.config
+        self.sizes = prefix_sizes(n_units, config.n_prefixes, config.pareto, seed=self.seed, step=step)
 
 
 def prefix_sizes(n_units: int, number: int, pareto: float, *, seed: int, step: int) -> list[int]:

@@ -173,7 +173,8 @@ def test_a_whole_run_records_what_a_row_needs(photo_folder: Path, tmp_path: Path
     summary = run(suite_of(photo_folder, ["efficiency_ratio", "parameters", "encode_macs"]), store)
     assert (summary.finished, summary.failed) == (3, 0)
     opened = open_store(store)
-    assert not any(len(notes) for notes in opened.cells()["notes"])
+    # Of so few units and steps, some never fire.
+    assert not any("active on no token" not in note for notes in opened.cells()["notes"] for note in notes)
     scores = opened.scores()
     names = {method: set(found["metric"]) for method, found in scores.groupby("method")}
     every = {"efficiency_ratio", "latency_ms", "throughput", "macs", "parameters"}

@@ -67,7 +67,8 @@ def extra_macs(method: Method, d_in: int, d_out: int, mode: str = "") -> Macs:
         return Macs(extra.get(mode, 0), "analytic")
     if isinstance(method, LinearSAE):
         return Macs(method.encoder_weight.numel() + method.atoms.numel(), "analytic")
-    if isinstance(method, MatchingPursuitSAE):
+    # Not its subclasses, which take other steps.
+    if type(method) is MatchingPursuitSAE:
         return Macs(2 * method.atoms.numel() + (method.config.k - 1) * method.n_units, "analytic")
     if isinstance(method, LinearDictionary) and method.spec.name in _LINEAR_ENCODERS:
         return Macs(2 * method.atoms.numel(), "analytic")
@@ -87,7 +88,7 @@ def encode_macs(method: Method, d_in: int, d_out: int) -> Macs:
         return Macs(method.weights.numel(), "analytic")
     if isinstance(method, LinearSAE):
         return Macs(method.encoder_weight.numel(), "analytic")
-    if isinstance(method, MatchingPursuitSAE):
+    if type(method) is MatchingPursuitSAE:  # not its subclasses, which take other steps
         return Macs(method.atoms.numel() + (method.config.k - 1) * method.n_units, "analytic")
     if isinstance(method, LinearDictionary) and method.spec.name in _LINEAR_ENCODERS:
         return Macs(method.atoms.numel(), "analytic")
@@ -97,7 +98,8 @@ def encode_macs(method: Method, d_in: int, d_out: int) -> Macs:
 def decode_macs(method: Method, d_in: int, d_out: int) -> Macs:
     """Return the multiply-accumulates per token of ``decode``; sums of codes are additions, which do not count."""
     method = method.implementation
-    if isinstance(method, LinearDecoder):
+    # A decoder that reads the input makes products with it as well.
+    if isinstance(method, LinearDecoder) and not method.decode_reads_input:
         return Macs(method.atoms.numel(), "analytic")
     if isinstance(method, Identity | AdditiveSplit):
         return Macs(0, "analytic")

@@ -135,11 +135,15 @@ def test_reading_the_codes_of_each_method_costs_its_products_by_hand() -> None:
             "pure": 2 * d_out * d_in + n * d_in,
             # The projection on the atoms, and one product with the Gram matrix in each step.
             "nmf": n * d_out + method.config.encode_iterations * n * n if name == "nmf" else 0,
+            # And the products of each chosen atom with those chosen before it and itself; the rest is sums.
+            "omp_sae": n * d_out + d_out * sum(range(1, method.config.k + 1)) if name == "omp_sae" else 0,
         }
         assert encode.value == by_hand.get(name, n * read), name
         unchanged = spec.virtual or name in ("elude", "random_split", "identity")
         # Sums of sub-units are additions; every other decoder is one product with the atoms.
         written = 0 if isinstance(method, SubUnits) else n * d_out
+        # And a skip is one with the input.
+        written += d_in * d_out if name == "skip_transcoder" else 0
         assert network_macs(method, encode, decode) == (0 if unchanged else encode.value + written), name
         if encode.how == decode.how == "analytic" and not spec.virtual:
             assert network_macs(method, encode, decode) == extra_macs(method, d_in, d_out).value, name

@@ -29,8 +29,8 @@ def stored_rows_at(tokens: Tokens, field: Reads, rows: np.ndarray) -> Tensor:
     """
     stored_at = getattr(tokens, "stored_at", None)
     if stored_at is not None:
-        found: Tensor = stored_at(field, rows)
-        return found if found.dtype in KEPT_TYPES else found.float()
+        stored: Tensor = stored_at(field, rows)
+        return stored if stored.dtype in KEPT_TYPES else stored.float()
     if len(rows) and int(rows[-1]) - int(rows[0]) == len(rows) - 1:
         return stored_rows(tokens, field, int(rows[0]), int(rows[-1]) + 1)
     # Of random rows only `gather` is left, in float32; the type of a block must not depend on its rows.

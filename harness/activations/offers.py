@@ -1,4 +1,4 @@
-"""What a method is given beside tokens and layer: class names, pixels and the network, each only if its spec says so.
+"""Class names, pixels and the network for the fit of a method whose spec declares them.
 
 Tokens lie on disk without their images. In a run the images and the backbone are at hand, so a thin wrapper adds them.
 """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.datasets.base import ImageSet
 
 
-class Place(Protocol):
+class LayerWithImages(Protocol):
     """Layer of a loaded backbone, with the images to fit on."""
 
     @property
@@ -62,7 +62,7 @@ def suitable_entries(suite: Suite, target: PreparedTarget) -> list[MethodEntry]:
     return suitable
 
 
-def unsuitable_entries(entries: Sequence[MethodEntry], target: Place) -> list[MethodEntry]:
+def unsuitable_entries(entries: Sequence[MethodEntry], target: LayerWithImages) -> list[MethodEntry]:
     """Return the entries that do not suit the site of a target."""
     return [
         entry
@@ -71,13 +71,13 @@ def unsuitable_entries(entries: Sequence[MethodEntry], target: Place) -> list[Me
     ]
 
 
-def refusal(entry: MethodEntry, place: Place) -> str:
-    """Return the sentence that says why an entry does not suit a place; empty if it does.
+def refusal(entry: MethodEntry, target: LayerWithImages) -> str:
+    """Return the sentence that says why an entry does not suit a layer; empty if it does.
 
     Raises:
         UserError: if weights of a trained dictionary cannot be read.
     """
-    return _refusal([entry], [], place) if unsuitable_entries([entry], place) else ""
+    return _refusal([entry], [], target) if unsuitable_entries([entry], target) else ""
 
 
 def require_named(suite: Suite, prepared: Sequence[PreparedTarget], named: Collection[str]) -> None:
@@ -107,7 +107,7 @@ def skipped_sentence(suite: Suite, target: PreparedTarget) -> str:
     )
 
 
-def _lacks_layer(entry: MethodEntry, target: Place) -> bool:
+def _lacks_layer(entry: MethodEntry, target: LayerWithImages) -> bool:
     """Return True if an entry needs a linear layer, and the site is none."""
     if target.site.kind == "linear":
         return False
@@ -116,7 +116,7 @@ def _lacks_layer(entry: MethodEntry, target: Place) -> bool:
         return needs_linear(method.spec_with(make_config(method, entry.config)))
 
 
-def _lacks_names(entry: MethodEntry, target: Place) -> bool:
+def _lacks_names(entry: MethodEntry, target: LayerWithImages) -> bool:
     """Return True if an entry reads class names, and the images have none."""
     if target.probing.classes:
         return False
@@ -125,7 +125,7 @@ def _lacks_names(entry: MethodEntry, target: Place) -> bool:
         return bool(method.spec_with(make_config(method, entry.config)).reads_class_names)
 
 
-def _other_widths(entry: MethodEntry, target: Place) -> _Widths | None:
+def _other_widths(entry: MethodEntry, target: LayerWithImages) -> _Widths | None:
     """Return the widths that an entry needs, if the site has others."""
     method = METHODS.get(entry.name)
     with calling(METHODS, entry.name):
@@ -139,7 +139,7 @@ def _other_widths(entry: MethodEntry, target: Place) -> _Widths | None:
     return None if has_input and wanted.d_out in (None, site.d_out) else wanted
 
 
-def _refusal(unsuitable: Sequence[MethodEntry], suitable: Sequence[MethodEntry], target: Place) -> str:
+def _refusal(unsuitable: Sequence[MethodEntry], suitable: Sequence[MethodEntry], target: LayerWithImages) -> str:
     for entry in unsuitable:
         if _lacks_names(entry, target):
             return (
@@ -163,7 +163,7 @@ def _refusal(unsuitable: Sequence[MethodEntry], suitable: Sequence[MethodEntry],
     )
 
 
-def _refused_width(entry: MethodEntry, widths: _Widths, target: Place, *, can_skip: bool) -> str:
+def _refused_width(entry: MethodEntry, widths: _Widths, target: LayerWithImages, *, can_skip: bool) -> str:
     site, title = target.site, target.backbone.title
     keep = ", or leave it out of this layer with --skip-missing" if can_skip else ""
     advice = f"Give the layer that it was trained on, with --backbone and --site{keep}."

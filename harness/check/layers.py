@@ -50,7 +50,7 @@ class CheckLayer(NamedTuple):
     """of a real layer"""
 
 
-class RealPlace(NamedTuple):
+class OpenedLayer(NamedTuple):
     """Layer of a loaded backbone, with images."""
 
     backbone: Backbone
@@ -81,7 +81,7 @@ def drawn_layer(d_in: int | None, d_out: int | None, device: str) -> CheckLayer:
     return CheckLayer(site, tokens, Offer(images, plan.crops, backbone))
 
 
-def real_place(name: LayerName, device: str) -> RealPlace:
+def open_layer(name: LayerName, device: str) -> OpenedLayer:
     """Load a backbone and images, and open the layer.
 
     Raises:
@@ -93,7 +93,7 @@ def real_place(name: LayerName, device: str) -> RealPlace:
         images = images.subset(np.linspace(0, len(images) - 1, IMAGES).round().astype(int))
     backbone = backbones.load(name.backbone, device=device)
     with calling(backbones.BACKBONES, name.backbone):
-        return RealPlace(backbone, open_target(target, backbone), images)
+        return OpenedLayer(backbone, open_target(target, backbone), images)
 
 
 def _collected(backbone: Backbone, site: Site, images: ImageSet, plan: ProbingPlan) -> SmallTokens:

@@ -12,7 +12,7 @@ from harness.check.backbones import check_backbone
 from harness.check.datasets import check_dataset
 from harness.check.finding import PROCESS_SETTINGS, Finding, process_settings
 from harness.check.judges import check_panel
-from harness.check.layers import CheckLayer, LayerName, real_place
+from harness.check.layers import CheckLayer, LayerName, open_layer
 from harness.check.methods import check_method, small_settings
 from harness.check.metrics import check_metric
 from harness.errors import UserError
@@ -162,10 +162,10 @@ def _layer(wanted: LayerName, name: str, settings: Mapping[str, Any], device: st
     Raises:
         UserError: if there is no such layer, or the method cannot be put there.
     """
-    place = real_place(wanted, device)
-    if problem := refusal(MethodEntry(name=name, config=dict(settings)), place):
+    opened = open_layer(wanted, device)
+    if problem := refusal(MethodEntry(name=name, config=dict(settings)), opened):
         raise UserError(problem)
-    return place.collected()
+    return opened.collected()
 
 
 def _is_registered(kind: str, name: str, identifier: str) -> bool:

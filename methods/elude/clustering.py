@@ -12,7 +12,7 @@ import torch
 
 from methods.elude.forest import SpanningTree
 from methods.elude.hierarchy import Selection, condense, linkage, renumber
-from methods.elude.kept import Kept
+from methods.elude.kept import KeptClustering
 from methods.elude.products import AUTO, precision_on, require_precision
 from methods.elude.selection import select
 from methods.elude.spanning_tree import spanning_tree
@@ -61,7 +61,7 @@ class ClusteringOptions(NamedTuple):
     memory_bytes: int
     portable_ties: bool
     products: str
-    kept: Kept | None
+    kept: KeptClustering | None
 
 
 def unit_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -88,7 +88,7 @@ def cluster(
     zero_is_noise: bool = True,
     portable_ties: bool = False,
     products: str = AUTO,
-    kept: Kept | None = None,
+    kept: KeptClustering | None = None,
 ) -> Clustering:
     """Cluster the rows of x, unchanged, by HDBSCAN (Campello et al., PAKDD 2013) with the Euclidean metric.
 

@@ -22,7 +22,7 @@ _LARGEST_STEP_UP, _LARGEST_STEP_DOWN = 4.0, 64.0
 Searched = Literal["min_cluster_size", "top_k"]
 
 
-class Found(NamedTuple):
+class SizeSearch(NamedTuple):
     """Result of a search."""
 
     setting: Searched
@@ -37,7 +37,7 @@ class Found(NamedTuple):
         return {**self._asdict(), "tried": [list(pair) for pair in self.tried.items()]}
 
     @classmethod
-    def of(cls, state: dict[str, Any]) -> Found:
+    def of(cls, state: dict[str, Any]) -> SizeSearch:
         return cls(**{**state, "tried": {int(value): float(factor) for value, factor in state["tried"]}})
 
     def note(self, target: float) -> str:
@@ -73,7 +73,7 @@ def search(
     high: int,
     target: float,
     tries: int = TRIES,
-) -> Found:
+) -> SizeSearch:
     """Return the value in low..high whose factor is closest to ``target`` among those tried, ``start`` first.
 
     The search ends at the first value within the tolerance, when no value is left between the last one below and the
@@ -87,7 +87,7 @@ def search(
             break
         value = _next(tried, target, low, high, rising=setting == "top_k")
     best = min(tried, key=lambda candidate: (distance(tried[candidate], target), candidate))
-    return Found(setting, best, tried[best], tried)
+    return SizeSearch(setting, best, tried[best], tried)
 
 
 def _next(tried: dict[int, float], target: float, low: int, high: int, *, rising: bool) -> int | None:

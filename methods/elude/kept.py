@@ -1,4 +1,4 @@
-"""What is kept of a clustering so that the same points can be clustered again with another size.
+"""Distances and hierarchy of a clustering, kept to cluster the same points again with another size.
 
 The hierarchy of a set of points depends on ``min_samples`` and not on ``min_cluster_size``. If ``min_samples`` follows
 ``min_cluster_size``, the hierarchy changes, and only the distances stay the same.
@@ -30,7 +30,7 @@ class Budget:
             return True
 
 
-class Kept:
+class KeptClustering:
     """Distances or hierarchy of one set of points, as far as the budget allows; results are those without it.
 
     Args:

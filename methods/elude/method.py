@@ -19,10 +19,10 @@ from methods.divisible import DivisibleFit
 from methods.elude.clustering import DEFAULT_MEMORY, Clustering, cluster
 from methods.elude.config import ELUDeConfig, Sizes
 from methods.elude.contributions import Contributions, gather, summarise
-from methods.elude.expansion import Found, distance, search
+from methods.elude.expansion import SizeSearch, distance, search
 from methods.elude.inputs import Inputs
 from methods.elude.instances import top_instances
-from methods.elude.kept import SHARE, Budget, Kept
+from methods.elude.kept import SHARE, Budget, KeptClustering
 from methods.elude.lanes import plan_lanes, side_by_side
 from methods.elude.partial import partial_fit
 from methods.elude.products import chosen_precision, precision_on
@@ -68,7 +68,7 @@ class ELUDe(AdditiveSplit, DivisibleFit):
     #: Precision of the distances of the last fit, see :mod:`methods.elude.products`.
     _precision: str = "float32"
     #: Size that was found for ``target_expansion``; None without it.
-    found: Found | None = None
+    size_search: SizeSearch | None = None
     fitted = (*AdditiveSplit.fitted, "margin", "n_noise", "n_instances")
 
     margin: Tensor
@@ -139,7 +139,7 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         start = self.sizes(tokens.n)
         budget = Budget(int(SHARE * (free_memory("cpu") or 0)))
         # Distances stay the same for other cluster sizes, not for other instances.
-        kept = {unit: Kept(budget, follows_size=settings.min_samples is None) for unit in units}
+        kept = {unit: KeptClustering(budget, follows_size=settings.min_samples is None) for unit in units}
         closest: dict[str, Any] = {}
         folders: list[UnitFiles] = []
 
@@ -162,7 +162,7 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         low, high = (2, start.top_k // 2) if setting == "min_cluster_size" else (start.min_cluster_size, tokens.n)
         # A rehearsal clusters few neurons, so that its factor says nothing.
         tries = {"tries": 1} if partial_fit() is not None else {}
-        self.found = search(
+        self.size_search = search(
             factor_of,
             setting=setting,
             start=getattr(start, setting),
@@ -171,14 +171,14 @@ class ELUDe(AdditiveSplit, DivisibleFit):
             target=target,
             **tries,
         )
-        if self.found.factor == 1 and not tries:
+        if self.size_search.factor == 1 and not tries:
             raise UserError(
                 f"elude.target_expansion = {target:g}: no neuron splits with any {setting} that was tried, "
-                f"{min(self.found.tried)} to {max(self.found.tried)}: use more probing tokens, or leave "
+                f"{min(self.size_search.tried)} to {max(self.size_search.tried)}: use more probing tokens, or leave "
                 "target_expansion out."
             )
         self._take([closest["parts"][unit] for unit in units], closest["sizes"].top_k)
-        self.notes.append(self.found.note(target))
+        self.notes.append(self.size_search.note(target))
         for files in folders:
             files.remove()
         if checkpoint_dir is not None:
@@ -187,10 +187,10 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         return self.to(device)
 
     def extra_state(self) -> dict[str, Any]:
-        return {} if self.found is None else {"found": self.found.state}
+        return {} if self.size_search is None else {"size_search": self.size_search.state}
 
     def restore_extra(self, extra: dict[str, Any]) -> None:
-        self.found = Found.of(extra["found"]) if "found" in extra else None
+        self.size_search = SizeSearch.of(extra["size_search"]) if "size_search" in extra else None
 
     @classmethod
     def fit_items(cls, config: MethodConfig, site: LinearSite) -> int:
@@ -232,7 +232,7 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         progress: Progress,
         checkpoint_dir: str | Path | None,
         workers: int | None,
-        kept: Mapping[int, Kept] | None = None,
+        kept: Mapping[int, KeptClustering] | None = None,
     ) -> tuple[dict[int, Part], UnitFiles | None]:
         """Return the sub-units of these neurons, and the folder that holds them if there is one.
 
@@ -300,7 +300,12 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         return parts, files
 
     def _clusters(
-        self, contributions: Contributions, min_cluster_size: int, seed: int, memory_bytes: int, kept: Kept | None
+        self,
+        contributions: Contributions,
+        min_cluster_size: int,
+        seed: int,
+        memory_bytes: int,
+        kept: KeptClustering | None,
     ) -> Clustering:
         settings: ELUDeConfig = self.config
         points, nonzero = contributions.directions, contributions.lengths != 0

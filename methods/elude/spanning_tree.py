@@ -18,7 +18,7 @@ import torch
 
 from methods.elude import kernels
 from methods.elude.forest import Forest, SpanningTree, shared_cores
-from methods.elude.kept import Kept
+from methods.elude.kept import KeptClustering
 from methods.tracing import DEVICE, traced
 
 # Rows of a panel of the half product: enough for the matrix product to run at full speed, few enough that the unused
@@ -178,7 +178,7 @@ def squared_distances(x: torch.Tensor, rows: RowThreads) -> tuple[np.ndarray, np
 
 
 @traced("distances and spanning tree", DEVICE)
-def spanning_tree(x: torch.Tensor, k: int, kept: Kept | None = None) -> SpanningTree:
+def spanning_tree(x: torch.Tensor, k: int, kept: KeptClustering | None = None) -> SpanningTree:
     """Return the minimum spanning tree of x (n, d) float32 on the CPU, under mutual reachability.
 
     k is the number of other points within a core distance, 1 <= k < n. Distances that are kept are not computed again.

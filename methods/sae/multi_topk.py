@@ -53,7 +53,8 @@ class MultiTopKAutoencoder(TopKAutoencoder):
     """Codes are the largest of the last level; the error is the weighted mean of those at all levels.
 
     With levels ``k_1 < ... < k_m``: ``sum_i w_i mean (x - topk(codes, k_i) @ atoms)^2``. The weights sum to 1 and are
-    equal, or proportional to ``m, ..., 1``.
+    equal, or proportional to ``m, ..., 1``. L0 and dead units of the training's curves are those of ``k_m``, not of the
+    k of the evaluation.
     """
 
     def __init__(self, start: Start, config: MultiTopKConfig, levels: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""What methods may be given beside tokens: pixels as the network saw them, views, boxes, and a copy of the network."""
+"""Offers to methods: pixels as the network saw them, views, boxes, and a copy of the network."""
 
 from __future__ import annotations
 

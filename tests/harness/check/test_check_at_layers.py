@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import methods
 from harness.check import CheckTarget, LayerName, check
-from harness.check.layers import real_place
+from harness.check.layers import open_layer
 from harness.cli import app
 from harness.errors import UserError
 from methods.identity import Identity
@@ -116,7 +116,7 @@ def test_what_cannot_be_checked_there_is_one_sentence(arguments: list[str], sent
 
 
 def test_few_images_are_run_through_the_network(photo_folder: Path) -> None:
-    place = real_place(LayerName("tiny_cnn", dataset="photos:200"), "cpu")
-    assert len(place.probing) == 60
+    opened = open_layer(LayerName("tiny_cnn", dataset="photos:200"), "cpu")
+    assert len(opened.probing) == 60
     with pytest.raises(UserError, match="Did you mean"):
-        real_place(LayerName("tiny_cnn", dataset="photo"), "cpu")
+        open_layer(LayerName("tiny_cnn", dataset="photo"), "cpu")

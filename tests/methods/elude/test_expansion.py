@@ -15,8 +15,8 @@ from in_memory import MemorySite, MemoryTokens, small_layer
 import methods
 from methods.elude import spanning_tree
 from methods.elude.clustering import cluster
-from methods.elude.expansion import TOLERANCE, TRIES, Found, is_near, search
-from methods.elude.kept import Budget, Kept
+from methods.elude.expansion import TOLERANCE, TRIES, SizeSearch, is_near, search
+from methods.elude.kept import Budget, KeptClustering
 from methods.elude.method import ELUDe
 from methods.elude.partial import PartialFit, partial_fits
 from methods.errors import UserError
@@ -60,33 +60,33 @@ def test_a_smooth_function_is_met(target: float, start: int, power: float, risin
         return 1 + ((value / 1000) if rising else (1000 / value)) ** power
 
     setting = "top_k" if rising else "min_cluster_size"
-    found = search(factor_of, setting=setting, start=start, low=2, high=10**6, target=target)  # type: ignore[arg-type]
-    assert len(calls) == len(set(calls)) <= TRIES and set(calls) == set(found.tried)
-    assert found.factor == found.tried[found.value]
-    assert all(abs(np.log(found.factor / target)) <= abs(np.log(factor / target)) for factor in found.tried.values())
+    result = search(factor_of, setting=setting, start=start, low=2, high=10**6, target=target)  # type: ignore[arg-type]
+    assert len(calls) == len(set(calls)) <= TRIES and set(calls) == set(result.tried)
+    assert result.factor == result.tried[result.value]
+    assert all(abs(np.log(result.factor / target)) <= abs(np.log(factor / target)) for factor in result.tried.values())
     # Met, unless whole numbers near the solution are too far from each other.
     exact = 1000 * (target - 1) ** ((1 if rising else -1) / power)
     neighbours = [
         1 + ((v / 1000) if rising else (1000 / v)) ** power for v in {max(2, int(exact)), max(2, int(exact) + 1)}
     ]
     if 2 <= exact <= 10**6 and any(is_near(factor, target) for factor in neighbours):
-        assert is_near(found.factor, target), found
+        assert is_near(result.factor, target), result
 
 
 def test_steps_jump_over_the_target() -> None:
-    found = search(
+    result = search(
         lambda size: 4.0 if size <= 30 else 2.0, setting="min_cluster_size", start=100, low=2, high=500, target=3.5
     )
-    assert found.factor == 4.0 and 30 in found.tried and 31 in found.tried, "searched up to the step"
-    assert "not reached within 3%" in found.note(3.5)
+    assert result.factor == 4.0 and 30 in result.tried and 31 in result.tried, "searched up to the step"
+    assert "not reached within 3%" in result.note(3.5)
 
 
 def test_the_ends_are_tried() -> None:
-    found = search(lambda size: 1 + 1 / size, setting="min_cluster_size", start=50, low=2, high=500, target=9)
-    assert (found.value, found.factor) == (2, 1.5) and min(found.tried) == 2
-    found = search(lambda k: 1 + k / 100, setting="top_k", start=50, low=20, high=120, target=9)
-    assert (found.value, found.factor) == (120, 2.2)
-    assert Found.of(found.state) == found
+    result = search(lambda size: 1 + 1 / size, setting="min_cluster_size", start=50, low=2, high=500, target=9)
+    assert (result.value, result.factor) == (2, 1.5) and min(result.tried) == 2
+    result = search(lambda k: 1 + k / 100, setting="top_k", start=50, low=20, high=120, target=9)
+    assert (result.value, result.factor) == (120, 2.2)
+    assert SizeSearch.of(result.state) == result
 
 
 # ---- the fit
@@ -107,12 +107,12 @@ def test_a_planted_factor_is_reached(target: float, options: dict[str, Any]) -> 
     method = methods.create("elude", **config, target_expansion=target).fit(tokens, site)
     factor = method.n_units / site.d_out
     assert abs(factor / target - 1) <= TOLERANCE
-    found = method.found
-    assert found.factor == factor and found.setting == options.get("target_setting", "min_cluster_size")
-    assert method.notes[-1].startswith(f"{found.setting} = {found.value} gives an expansion factor of {factor:.3f}")
+    result = method.size_search
+    assert result.factor == factor and result.setting == options.get("target_setting", "min_cluster_size")
+    assert method.notes[-1].startswith(f"{result.setting} = {result.value} gives an expansion factor of {factor:.3f}")
     # The fit is that with the found value, to the bit.
     config.pop("target_setting", None)
-    assert same(method, methods.create("elude", **{**config, found.setting: found.value}).fit(tokens, site))
+    assert same(method, methods.create("elude", **{**config, result.setting: result.value}).fit(tokens, site))
 
 
 def test_a_factor_out_of_reach_gives_the_closest_and_says_so(tmp_path: Path) -> None:
@@ -120,14 +120,19 @@ def test_a_factor_out_of_reach_gives_the_closest_and_says_so(tmp_path: Path) -> 
     method = methods.create("elude", top_k=tokens.n, min_cluster_size=30, min_samples=5, target_expansion=9).fit(
         tokens, site
     )
-    tried = method.found.tried
-    assert method.n_units / site.d_out == method.found.factor == min(tried.values(), key=lambda f: abs(np.log(f / 9)))
-    assert not is_near(method.found.factor, 9)
+    tried = method.size_search.tried
     assert (
-        f"The expansion factor 9 was not reached within 3%: min_cluster_size = {method.found.value}" in method.notes[-1]
+        method.n_units / site.d_out
+        == method.size_search.factor
+        == min(tried.values(), key=lambda f: abs(np.log(f / 9)))
+    )
+    assert not is_near(method.size_search.factor, 9)
+    assert (
+        f"The expansion factor 9 was not reached within 3%: min_cluster_size = {method.size_search.value}"
+        in method.notes[-1]
     )
     loaded = methods.load(method.save(tmp_path / "method.safetensors"))
-    assert loaded.found == method.found and loaded.notes == method.notes  # type: ignore[attr-defined]
+    assert loaded.size_search == method.size_search and loaded.notes == method.notes  # type: ignore[attr-defined]
 
 
 def test_nothing_that_splits_is_an_error() -> None:
@@ -142,7 +147,7 @@ def test_an_interrupted_search_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     site, tokens = planted()
     config = {"top_k": tokens.n, "min_cluster_size": 35, "target_expansion": 12}
     whole = methods.create("elude", **config).fit(tokens, site)
-    assert len(whole.found.tried) >= 2
+    assert len(whole.size_search.tried) >= 2
     calls = 0
     count = site.d_out + 3  # within the second trial
 
@@ -155,7 +160,7 @@ def test_an_interrupted_search_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(KeyboardInterrupt):
         methods.create("elude", **config).fit(tokens, site, progress=stop, checkpoint_dir=tmp_path / "work")
     folders = sorted(folder.name for folder in (tmp_path / "work").iterdir())
-    assert folders == sorted(f"min_cluster_size-{value}" for value in list(whole.found.tried)[:2])
+    assert folders == sorted(f"min_cluster_size-{value}" for value in list(whole.size_search.tried)[:2])
     clustered = []
     original = ELUDe._clusters
 
@@ -165,8 +170,8 @@ def test_an_interrupted_search_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(ELUDe, "_clusters", counted)
     again = methods.create("elude", **config).fit(tokens, site, checkpoint_dir=tmp_path / "work")
-    assert same(whole, again) and again.found == whole.found
-    assert 35 not in clustered and len(clustered) < len(whole.found.tried) * site.d_out - site.d_out
+    assert same(whole, again) and again.size_search == whole.size_search
+    assert 35 not in clustered and len(clustered) < len(whole.size_search.tried) * site.d_out - site.d_out
     assert not (tmp_path / "work").exists()
 
 
@@ -174,7 +179,7 @@ def test_a_rehearsal_of_few_neurons_tries_one_value() -> None:
     site, tokens = planted()
     with partial_fits(PartialFit(neurons=2, parts=3)):
         method = methods.create("elude", top_k=tokens.n, min_cluster_size=35, target_expansion=12).fit(tokens, site)
-    assert list(method.found.tried) == [35] and torch.bincount(method.parent).tolist()[2:] == [3] * 6
+    assert list(method.size_search.tried) == [35] and torch.bincount(method.parent).tolist()[2:] == [3] * 6
 
 
 def test_such_a_fit_is_not_divided(tmp_path: Path) -> None:
@@ -226,19 +231,19 @@ def test_clusters_from_what_is_kept_are_those_without_it(
     expected = [cluster(x, min_cluster_size=size, min_samples=min_samples) for size in sizes]
     monkeypatch.setattr(spanning_tree, "squared_distances", counted_distances)
     monkeypatch.setattr(spanning_tree.Forest, "tree", counted_tree)
-    kept = Kept(Budget(1 << 30), follows_size=min_samples is None)
+    kept = KeptClustering(Budget(1 << 30), follows_size=min_samples is None)
     for size, clusters in zip(sizes, expected, strict=True):
-        found = cluster(x, min_cluster_size=size, min_samples=min_samples, kept=kept)
+        result = cluster(x, min_cluster_size=size, min_samples=min_samples, kept=kept)
         cluster(contributions(200), min_cluster_size=9)  # other points, in the same thread's matrix
-        assert torch.equal(found.labels, clusters.labels)
-        assert torch.equal(found.probabilities, clusters.probabilities)
+        assert torch.equal(result.labels, clusters.labels)
+        assert torch.equal(result.probabilities, clusters.probabilities)
     others = len(sizes)
     assert (products - others, trees - others) == (1, len(sizes) if min_samples is None else 1)
 
 
 def test_without_a_budget_nothing_is_kept() -> None:
     budget = Budget(300 * 300 * 4 - 1)
-    kept = Kept(budget, follows_size=True)
+    kept = KeptClustering(budget, follows_size=True)
     cluster(contributions(), min_cluster_size=10, kept=kept)
     assert kept.distances() is None and budget.take(300 * 300 * 4 - 1) and not budget.take(1)
 
@@ -255,4 +260,4 @@ def test_trials_of_a_fit_reuse_distances(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(spanning_tree, "squared_distances", counted)
     method = methods.create("elude", top_k=200, min_cluster_size=60, target_expansion=5).fit(tokens, site, workers=1)
-    assert len(method.found.tried) > 1 and products == site.d_out
+    assert len(method.size_search.tried) > 1 and products == site.d_out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,16 @@ def one_parser() -> Iterator[None]:
         patch.setattr(typer.main, "get_command", once)
         patch.setattr(typer.testing, "_get_command", once)
         yield
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """Start the process-wide generators anew, so that a test without a generator of its own repeats its draws."""
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (code under test may draw from it)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -268,11 +268,11 @@ def test_what_is_no_method_or_metric_is_refused_by_name() -> None:
 
 
 def test_a_layer_that_computes_something_else_is_refused() -> None:
-    class Standardised(nn.Conv2d):
+    class Halved(nn.Conv2d):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return nn.functional.conv2d(x, self.weight - self.weight.mean(), self.bias)
+            return nn.functional.conv2d(x, self.weight / 2, self.bias)
 
-    model = nn.Sequential(Standardised(3, 4, 1))
+    model = nn.Sequential(Halved(3, 4, 1))
     site = LinearLayerSite(model, "0")
     with pytest.raises(UserError, match="does not compute its weight times its input"):
         site.check(site.capture(model, torch.randn(2, 3, 5, 5)))

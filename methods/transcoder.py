@@ -19,8 +19,8 @@ class TranscoderModule(VanillaAutoencoder):
         self.input_bias = nn.Parameter(torch.zeros(start.weight.shape[1]))
         self.output_bias = nn.Parameter(torch.zeros(start.atoms.shape[1]))
 
-    def effective_bias(self) -> Tensor:
-        return self.bias - self.weight @ self.input_bias
+    def input_shift(self) -> Tensor:
+        return self.input_bias
 
     def learned_output_bias(self) -> Tensor:
         return self.output_bias

@@ -19,6 +19,7 @@ from methods.sae.library import Start, build, start_of
 from methods.sae.method import ActivationForm, LinearSAE
 from methods.sae.topk import TopKAutoencoder, keep_largest
 from methods.training.batches import generator_of
+from methods.training.dense_codes import to_shares
 from methods.training.normaliser import Normaliser
 
 #: Number of tokens used by the k-means of the archetype points, if there are fewer points.
@@ -76,8 +77,7 @@ class ArchetypalAutoencoder(TopKAutoencoder):
 
     @torch.no_grad()
     def project(self) -> None:
-        self.mixture.clamp_(min=0)
-        self.mixture.div_(self.mixture.sum(1, keepdim=True) + 1e-8)
+        to_shares(self.mixture)
         length, delta = self.relaxation.norm(dim=1, keepdim=True), self.config.delta
         # A length of 0 is within any bound: dividing by it gives NaN for delta = 0.
         self.relaxation.mul_(torch.where(length > delta, delta / length.clamp_min(1e-30), 1.0))

@@ -13,15 +13,8 @@ from methods.sae.config import FreeAtomsConfig, PreBiasConfig, SAEConfig
 from methods.sae.library import Start
 from methods.sae.parallel_gradient import remove_parallel_gradient
 from methods.sae.revival import revival
-from methods.training.entries import (
-    Decoded,
-    Entries,
-    GivenPreCodes,
-    PreCodesAt,
-    SelectedCodes,
-    nonzero_counts,
-    sparse_here,
-)
+from methods.training.dense_codes import DenseCodes, GivenCodes, GivenPreCodes, nonzero_counts
+from methods.training.entries import Decoded, Entries, PreCodesAt, SelectedCodes, sparse_here
 from methods.training.loop import StepLoss, Trainee
 
 
@@ -34,6 +27,10 @@ class Codes(NamedTuple):
     n: int
     active: Tensor | None = None
     """() number of active entries, if it is part of a loss and already computed"""
+    total: Tensor | None = None
+    """() sum of all codes, if already computed"""
+    rows: Tensor | None = None
+    """(n_units,) number of rows in which each unit is not zero, if already counted"""
 
     def decode(self, atoms: Tensor) -> Tensor:
         """Return ``codes @ atoms`` (n, d)."""
@@ -44,6 +41,8 @@ class Codes(NamedTuple):
 
     def fires(self) -> Tensor:
         """Return the (n_units,) number of rows in which each unit is not zero."""
+        if self.rows is not None:
+            return self.rows
         if self.entries is None:
             return nonzero_counts(self.values)
         active = self.values.detach() != 0
@@ -94,6 +93,11 @@ class LinearAutoencoder(Trainee):
         pre = GivenPreCodes.apply(computed, x, self.weight, bias)
         return Codes(self.activate(pre, None), None, len(x)), pre
 
+    def given(self, codes: DenseCodes, x: Tensor) -> tuple[Codes, Tensor]:
+        """Return dense codes that are their pre-codes where not zero, as :meth:`dense` does, of detached ones."""
+        values, total = GivenCodes.apply(codes.values, codes.total, x, self.weight, self.bias, self.input_shift())
+        return Codes(values, None, len(x), total=total, rows=codes.fires), values
+
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor | float:
         """Return the term added to the reconstruction error; ``pre`` are the pre-codes of ``codes.values``."""
         return 0.0
@@ -124,9 +128,14 @@ class LinearAutoencoder(Trainee):
         """Return the atoms (n_units, d_out), differentiable."""
         return self.directions
 
+    def input_shift(self) -> Tensor | None:
+        """Return what is subtracted from inputs before the encoder (d_in,), or None."""
+        return self.pre_bias
+
     def effective_bias(self) -> Tensor:
-        """Return the (n_units,) bias of the encoder."""
-        return self.bias if self.pre_bias is None else self.bias - self.weight @ self.pre_bias
+        """Return the (n_units,) bias of the encoder for inputs that are not shifted."""
+        shift = self.input_shift()
+        return self.bias if shift is None else self.bias - self.weight @ shift
 
     def learned_output_bias(self) -> Tensor | float:
         """Return the (d_out,) bias added to the reconstruction; 0 if only the mean of the tokens is added."""
@@ -172,8 +181,10 @@ class LinearAutoencoder(Trainee):
         error = self.error(codes, target)
         total = error + self.penalty(codes, pre) + self.auxiliary(codes, pre, target)
         fires = codes.fires()
-        if weight := self.config.dead_weight_of(len(x)):
-            total = total - weight * revival(x.mean(0), self.weight, self.effective_bias(), fires == 0)
+        dead, weight = fires == 0, self.config.dead_weight_of(len(x))
+        # Without dead units the term and its gradients are zero; asking makes a GPU wait.
+        if weight and (not sparse_here(x) or bool(dead.any())):
+            total = total - weight * revival(x.mean(0), self.weight, self.effective_bias(), dead)
         if self.auxk is not None:
             self.auxk.count(fires, len(x))
             encoder = self.weight, self.effective_bias()

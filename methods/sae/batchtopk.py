@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -11,13 +12,18 @@ from torch import Tensor
 from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.number_types import Real
+from methods.sae.autoencoder import Codes
 from methods.sae.config import FixedL0Config
 from methods.sae.library import Start
 from methods.sae.method import ActivationForm, LinearSAE
 from methods.sae.warm_up import WithK
 from methods.training.batches import Batches
+from methods.training.dense_codes import dense_from
 from methods.training.entries import DENSE_FROM, SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
+
+#: Number of pre-codes from which the first batch's threshold is estimated.
+BOUND_SAMPLE = 65_536
 
 
 class BatchTopKConfig(FixedL0Config):
@@ -46,24 +52,39 @@ class BatchTopKAutoencoder(WithK):
     def select(self, pre: Tensor) -> SelectedCodes | None:
         if self.k > DENSE_FROM * pre.shape[1]:
             return None
-        n_active = self.k * len(pre)
-        # The last threshold bounds the search: a few passes over nearby values replace a sort of all of them.
-        tiny = torch.finfo(pre.dtype).tiny
-        last = float(self.running_threshold)
-        floor = max(0.9 * last, tiny) if last > 0 else tiny  # NaN, before the first batch, is not above 0
-        candidates = entries_from(pre, torch.full((pre.shape[1],), floor), limit=1.0)
-        assert candidates is not None
-        if len(candidates.values) < n_active and floor > tiny:
-            candidates = entries_from(pre, torch.full((pre.shape[1],), tiny), limit=1.0)
-            assert candidates is not None
-        values, entries = candidates
-        if len(values) < n_active:
-            self.note(torch.zeros(()))
+        values, entries = candidates = self._candidates(pre)
+        cut = self._cut(values, len(pre))
+        if not cut:
             return candidates
-        threshold = torch.kthvalue(values, len(values) - n_active + 1).values
-        self.note(threshold)
-        keep = values >= threshold
+        keep = values >= cut
         return SelectedCodes(values[keep], entries.masked(keep.numpy()))
+
+    def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
+        cut = self._cut(self._candidates(computed).values, len(x))
+        return self.given(dense_from(computed, computed.new_full((len(x),), cut)), x)
+
+    def _candidates(self, pre: Tensor) -> SelectedCodes:
+        """Return positive entries of pre (n, n_units), among them the k * n largest."""
+        # A bound from the last threshold, or at first from a sample: few values are left to sort.
+        last = float(self.running_threshold)
+        bound = 0.9 * last if last > 0 else self._sampled_bound(pre)  # NaN, before the first batch, is not above 0
+        tiny = torch.finfo(pre.dtype).tiny
+        candidates = all_from(pre, max(bound, tiny))
+        return candidates if len(candidates.values) >= self.k * len(pre) else all_from(pre, tiny)
+
+    def _sampled_bound(self, pre: Tensor) -> float:
+        """Return a value that about twice as many entries of pre (n, n_units) reach as there are codes."""
+        sample = pre.flatten()[:: max(1, pre.numel() // BOUND_SAMPLE) | 1].numpy()
+        place = max(0, len(sample) - 1 - 2 * self.k * len(sample) // pre.shape[1])
+        return float(np.partition(sample, place)[place])
+
+    def _cut(self, candidates: Tensor, n: int) -> float:
+        """Return the (k * n)-th largest of the candidates of n rows, 0 if there are fewer, and note it."""
+        place = len(candidates) - self.k * n
+        # Some ten times faster than torch's selection.
+        cut = float(np.partition(candidates.numpy(), place)[place]) if place >= 0 else 0.0
+        self.note(torch.tensor(cut))
+        return cut
 
     def activate(self, pre: Tensor, units: Tensor | None) -> Tensor:
         active = torch.relu(pre)
@@ -101,6 +122,13 @@ class BatchTopKAutoencoder(WithK):
         thresholds = torch.stack(observed)
         shares = thresholds.new_tensor(sizes) * (len(sizes) / sum(sizes))
         self.running_threshold.copy_((thresholds * shares).mean())
+
+
+def all_from(pre: Tensor, floor: float) -> SelectedCodes:
+    """Return all entries of pre (n, n_units) that are >= floor."""
+    entries = entries_from(pre, torch.full((pre.shape[1],), floor), limit=1.0)
+    assert entries is not None
+    return entries
 
 
 @register

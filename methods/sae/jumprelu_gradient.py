@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.training import kernels
+from methods.training import dense_kernels, kernels
 
 
 def _window(pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
@@ -79,7 +79,7 @@ class FusedJump(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         codes = torch.empty_like(pre)
         counts = np.empty(len(pre), dtype=np.int64)
-        kernels.jump_forward(pre.numpy(), thresholds.detach().numpy(), codes.numpy(), counts)
+        dense_kernels.jump_forward(pre.numpy(), thresholds.detach().numpy(), codes.numpy(), counts)
         ctx.save_for_backward(pre, x, thresholds)
         ctx.bandwidth = bandwidth
         return codes, torch.tensor(float(counts.sum()), dtype=pre.dtype)
@@ -91,5 +91,5 @@ class FusedJump(torch.autograd.Function):
         slope, codes_slope = torch.empty_like(pre), of_codes.contiguous().numpy()
         totals = np.zeros((kernels.RANGES, pre.shape[1]), dtype=slope.numpy().dtype)
         arrays = pre.numpy(), thresholds.detach().numpy(), codes_slope
-        kernels.jump_backward(*arrays, float(of_count), ctx.bandwidth, slope.numpy(), totals)
+        dense_kernels.jump_backward(*arrays, float(of_count), ctx.bandwidth, slope.numpy(), totals)
         return None, None, slope.T @ x, slope.sum(0), torch.from_numpy(totals).sum(0), None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Annotated
 
-import numpy as np
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
@@ -16,7 +15,7 @@ from methods.number_types import Real
 from methods.sae.autoencoder import Codes
 from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig, BatchTopKSAE
 from methods.sae.library import Start
-from methods.training.entries import Entries
+from methods.training.nested import NestedError
 
 #: Share of the units of a dictionary.
 Share = Annotated[Real, Field(gt=0, le=1)]
@@ -51,12 +50,17 @@ class NestedAutoencoder(BatchTopKAutoencoder):
     """number of units of each prefix, ascending"""
 
     def error(self, codes: Codes, target: Tensor) -> Tensor:
+        if codes.entries is not None:
+            bias = self.learned_output_bias()
+            bias = bias if isinstance(bias, Tensor) else target.new_zeros(target.shape[1])
+            error: Tensor = NestedError.apply(codes.values, self.atoms(), bias, codes.entries, target, self.sizes)
+            return error
         total = torch.zeros((), device=target.device)
         so_far = self.learned_output_bias()
         atoms = self.atoms()
         for low, high in zip([0, *self.sizes], self.sizes, strict=False):
             # Each group is decoded once: a prefix is the previous prefix plus its own group.
-            so_far = so_far + _part(codes, low, high).decode(atoms[low:high])
+            so_far = so_far + codes.values[:, low:high] @ atoms[low:high].to(codes.values.dtype)
             total = total + (so_far - target).square().mean()
         return total / len(self.sizes)
 
@@ -67,16 +71,6 @@ class MatryoshkaAutoencoder(NestedAutoencoder):
     def __init__(self, start: Start, config: MatryoshkaConfig, k: int) -> None:
         super().__init__(start, config, k)
         self.sizes = config.prefix_sizes(len(start.weight))
-
-
-def _part(codes: Codes, low: int, high: int) -> Codes:
-    """Return the codes of units low to high."""
-    if codes.entries is None:
-        return Codes(codes.values[:, low:high], None, codes.n)
-    keep = (codes.entries.units >= low) & (codes.entries.units < high)
-    group = codes.entries.masked(keep)
-    entries = Entries(group.units - low, group.offsets, high - low)
-    return Codes(codes.values[torch.from_numpy(np.flatnonzero(keep))], entries, codes.n)
 
 
 @register

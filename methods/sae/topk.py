@@ -9,22 +9,13 @@ from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
+from methods.sae.autoencoder import Codes
 from methods.sae.config import FixedL0, FixedL0Config
 from methods.sae.method import ActivationForm, LinearSAE
 from methods.sae.warm_up import WithK
-from methods.training import kernels
+from methods.training.dense_codes import largest_dense
 from methods.training.entries import DENSE_FROM, SelectedCodes, largest_entries, sparse_here
 from methods.training.normaliser import Normaliser
-
-
-def row_threshold(codes: Tensor, k: int) -> Tensor:
-    """Return the k-th largest entry (n, 1) of each row of non-negative codes (n, n_units), k <= n_units; detached.
-
-    It is computed by a compiled kernel, so codes must be on the CPU, see :func:`~methods.training.entries.sparse_here`.
-    """
-    threshold = torch.empty(len(codes), dtype=codes.dtype)
-    kernels.kth_largest(codes.detach().contiguous().numpy(), k, threshold.numpy())
-    return threshold[:, None]
 
 
 def keep_largest(codes: Tensor, k: int) -> Tensor:
@@ -52,10 +43,11 @@ class TopKAutoencoder(WithK):
         active = torch.relu(pre)
         if units is not None or self.k >= pre.shape[-1]:
             return active
-        if not sparse_here(active):
-            # In bfloat16 many codes are equal, so a threshold would keep more than k.
-            return keep_largest(active, self.k)
-        return active * (active.detach() >= row_threshold(active, self.k))
+        # In bfloat16 many codes are equal, so a threshold would keep more than k.
+        return keep_largest(active, self.k)
+
+    def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
+        return self.given(largest_dense(computed, self.k), x)
 
 
 @register

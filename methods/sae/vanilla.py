@@ -15,7 +15,8 @@ from methods.sae.autoencoder import Codes
 from methods.sae.config import FreeAtomsConfig, PreBiasConfig, SAEConfig, SparsityWarmUpConfig
 from methods.sae.method import LinearSAE
 from methods.sae.warm_up import WithSparsityWarmUp
-from methods.training.entries import GivenCodes, SelectedCodes, entries_from
+from methods.training.dense_codes import rectified
+from methods.training.entries import SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
 
 
@@ -42,13 +43,13 @@ class VanillaAutoencoder(WithSparsityWarmUp):
 
     def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
         # One pass over the codes, in place, instead of one to make them and one to keep their mask.
-        codes = GivenCodes.apply(computed.relu_(), x, self.weight, bias)
-        return Codes(codes, None, len(x)), codes
+        return self.given(rectified(computed), x)
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor:
         tokens = codes.n if self.config.l1_over == "batch" else 1
         # No code is negative, so their sum is their L1 norm.
-        return self.scaled(self.config.l1_weight) * tokens * (codes.values.sum() / codes.n)
+        total = codes.values.sum() if codes.total is None else codes.total
+        return self.scaled(self.config.l1_weight) * tokens * (total / codes.n)
 
 
 @register

@@ -98,7 +98,8 @@ def entries_from(pre: Tensor, floor: Tensor, limit: float = DENSE_FROM) -> Selec
     return SelectedCodes(values, Entries(units, offsets, pre.shape[1]))
 
 
-def _weighted(columns: Any, offsets: Any, weights: Tensor, table: Tensor) -> Tensor:
+def weighted_sums(columns: Any, offsets: Any, weights: Tensor, table: Tensor) -> Tensor:
+    """Return (n, d): the sum of ``weights[e] * table[columns[e]]`` over e in offsets[s] to offsets[s + 1]."""
     out = torch.empty(len(offsets) - 1, table.shape[1], dtype=table.dtype)
     kernels.weighted_rows(columns, offsets, weights.contiguous().numpy(), table.contiguous().numpy(), out.numpy())
     return out
@@ -119,7 +120,7 @@ class PreCodesAt(torch.autograd.Function):
         entries: Entries = ctx.entries
         (gradient,) = gradients
         sorted_by = entries.by_unit
-        weight = _weighted(sorted_by.rows, sorted_by.offsets, gradient[torch.from_numpy(sorted_by.order)], x)
+        weight = weighted_sums(sorted_by.rows, sorted_by.offsets, gradient[torch.from_numpy(sorted_by.order)], x)
         bias = torch.zeros(entries.n_units, dtype=x.dtype).index_add_(0, entries.unit_index, gradient)
         return None, None, weight, bias, None
 
@@ -131,7 +132,7 @@ class Decoded(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, atoms: Tensor, entries: Entries) -> Tensor:
         ctx.save_for_backward(values, atoms)
         ctx.entries = entries
-        return _weighted(entries.units, entries.offsets, values.detach(), atoms.detach())
+        return weighted_sums(entries.units, entries.offsets, values.detach(), atoms.detach())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -146,46 +147,7 @@ class Decoded(torch.autograd.Function):
             )
         if ctx.needs_input_grad[1]:
             sorted_by = entries.by_unit
-            of_atoms = _weighted(
+            of_atoms = weighted_sums(
                 sorted_by.rows, sorted_by.offsets, values.detach()[torch.from_numpy(sorted_by.order)], gradient
             )
         return of_values, of_atoms, None
-
-
-class GivenCodes(torch.autograd.Function):
-    """Dense codes ``relu(x @ weight.T + bias)`` (n, n_units) that are already computed, for weight and bias."""
-
-    @staticmethod
-    def forward(ctx: Any, codes: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(codes, x)
-        return codes.view_as(codes)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        codes, x = ctx.saved_tensors
-        slope = torch.ops.aten.threshold_backward(gradients[0], codes, 0)
-        return None, None, slope.T @ x, slope.sum(0)
-
-
-class GivenPreCodes(torch.autograd.Function):
-    """Dense pre-codes (n, n_units) that are already computed, differentiable in weight and bias."""
-
-    @staticmethod
-    def forward(ctx: Any, pre: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return pre.view_as(pre)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        return None, None, gradients[0].T @ x, gradients[0].sum(0)
-
-
-def nonzero_counts(codes: Tensor) -> Tensor:
-    """Return (n_units,), the number of nonzero rows of dense codes (n, n_units) in each column."""
-    values = codes.detach()
-    if not sparse_here(values):
-        return (values != 0).sum(0)
-    totals = np.zeros((kernels.RANGES, values.shape[1]), dtype=np.int32)
-    kernels.column_counts(values.contiguous().numpy(), totals)
-    return torch.from_numpy(totals).sum(0)

@@ -39,102 +39,113 @@ ORDERED = FAST - {"reassoc"}
 RANGES = 8
 
 
-@parallel(FAST)
-def largest(pre: Array, k: int, units: Array, values: Array) -> None:
-    """Write the k largest entries of each row of pre (n, n_units): columns to units, entries to values, (n, k) each.
+@njit(fastmath=EXACT, cache=True)
+def _number_from(row: Array, floor: Any) -> Any:
+    """Return the number of entries of row (n_units,) that are >= floor."""
+    number = np.int32(0)
+    for f in range(len(row)):
+        number += np.int32(1) if row[f] >= floor else np.int32(0)
+    return number
 
-    The kernel keeps a min-heap of k entries per row; a block of columns whose largest entry is below the heap's
-    smallest is skipped. The order within a row is that of the heap.
+
+@njit(fastmath=EXACT, cache=True)
+def _bounds(row: Array) -> tuple[Any, Any]:
+    """Return the smallest and the largest entry of row (n_units,), apart from NaN."""
+    # One pair per lane: a single running maximum is not vectorised where NaN must compare as it does.
+    low, high = np.full(BLOCK, np.inf, row.dtype), np.full(BLOCK, -np.inf, row.dtype)
+    n_units = len(row)
+    whole = n_units - n_units % BLOCK
+    for left in range(0, whole, BLOCK):
+        for lane in range(BLOCK):
+            value = row[left + lane]
+            low[lane] = value if value < low[lane] else low[lane]
+            high[lane] = value if value > high[lane] else high[lane]
+    for f in range(whole, n_units):
+        low[0] = row[f] if row[f] < low[0] else low[0]
+        high[0] = row[f] if row[f] > high[0] else high[0]
+    return low.min(), high.max()
+
+
+@njit(fastmath=EXACT, cache=True)
+def _cut(row: Array, k: int, low: Any, high: Any) -> Any:
+    """Return a value from which on row (n_units,) has k entries, or if entries are equal to the k-th largest, that one.
+
+    Bisection: each step counts the entries from the middle on, which is a fast pass over a row in the cache. The k-th
+    largest entry is between low and high.
     """
-    n, n_units = pre.shape
-    for s in prange(n):
-        row, heap, column = pre[s], values[s], units[s]
-        for j in range(k):
-            heap[j] = row[j]
-            column[j] = j
-        for start in range(k // 2 - 1, -1, -1):
-            _sift(heap, column, start, k, row[start], start)
-        for left in range(k, n_units, BLOCK):
-            right = min(left + BLOCK, n_units)
-            top = row[left]
-            for f in range(left, right):
-                top = row[f] if row[f] > top else top
-            if top > heap[0]:
-                for f in range(left, right):
-                    if row[f] > heap[0]:
-                        _sift(heap, column, 0, k, row[f], f)
-
-
-@njit(fastmath=FAST, cache=True)
-def _sift(heap: Array, column: Array, node: int, k: int, value: float, f: int) -> None:
-    """Put (value, f) at ``node`` of a min-heap (k,) and sift it down."""
+    greatest = np.finfo(row.dtype).max
+    if high > greatest:
+        if _number_from(row, high) >= k:
+            return high
+        high = greatest
+    if low < -greatest:
+        if _number_from(row, -greatest) < k:
+            return low
+        low = -greatest
+    half = row.dtype.type(0.5)
     while True:
-        child = 2 * node + 1
-        if child >= k:
+        middle = half * low + half * high
+        if not low < middle < high:
             break
-        if child + 1 < k and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= value:
-            break
-        heap[node] = heap[child]
-        column[node] = column[child]
-        node = child
-    heap[node] = value
-    column[node] = f
+        number = _number_from(row, middle)
+        if number == k:
+            return middle
+        if number > k:
+            low = middle
+        else:
+            high = middle
+    return high if _number_from(row, high) >= k else low
 
 
 @parallel(EXACT)
-def kth_largest(pre: Array, k: int, threshold: Array) -> None:
-    """Write the k-th largest non-negative entry of each row of pre (n, n_units) into threshold (n,); 0 if fewer.
+def largest(pre: Array, k: int, units: Array, values: Array) -> None:
+    """Write the k largest entries of each row of pre (n, n_units): columns to units, entries to values, (n, k) each.
 
-    For a row that contains infinity it is infinity; NaN is ignored. Two histogram passes narrow the search down to a
-    bin of a few entries, whose k-th is then found by insertion: for large k this is several times faster than a heap.
+    Columns ascend; of equal entries the first columns are taken. A row with NaN may have fewer than k entries: its
+    other slots are the first column with the value NaN.
     """
     n, n_units = pre.shape
-    bins = 512
     for s in prange(n):
         row = pre[s]
-        threshold[s] = 0
-        top = threshold[s]
-        for f in range(n_units):
-            top = row[f] if row[f] > top else top
-        if not 0 < top < np.inf:
-            threshold[s] = top
-            continue
-        counts = np.zeros(bins + 1, dtype=np.int64)
-        scale = bins / top
-        for f in range(n_units):
-            if row[f] > 0:
-                counts[min(int(row[f] * scale), bins)] += 1
-        above = 0
-        chosen = bins
-        while chosen >= 0 and above + counts[chosen] < k:
-            above += counts[chosen]
-            chosen -= 1
-        if chosen < 0:
-            continue
-        descending = np.empty(counts[chosen], dtype=row.dtype)
+        candidates = np.empty(n_units + 1, np.int64)
+        low, high = _bounds(row)
+        least = _cut(row, k, low, high)
         size = 0
         for f in range(n_units):
-            if row[f] > 0 and min(int(row[f] * scale), bins) == chosen:
-                slot = size
-                while slot > 0 and descending[slot - 1] < row[f]:
-                    descending[slot] = descending[slot - 1]
-                    slot -= 1
-                descending[slot] = row[f]
-                size += 1
-        threshold[s] = descending[k - above - 1]
+            candidates[size] = f
+            size += 1 if row[f] >= least else 0
+        above = 0
+        for i in range(size):
+            above += 1 if row[candidates[i]] > least else 0
+        equal = max(k - above, 0)
+        position = 0
+        for i in range(size):
+            value = row[candidates[i]]
+            if (value > least or equal > 0) and position < k:
+                equal -= 0 if value > least else 1
+                units[s, position] = candidates[i]
+                values[s, position] = value
+                position += 1
+        for slot in range(position, k):
+            units[s, slot] = 0
+            values[s, slot] = np.nan
 
 
-@parallel(FAST)
-def column_counts(codes: Array, totals: Array) -> None:
-    """Count nonzero entries per column of codes (n, n_units), one sum per range, into totals (RANGES, n_units) of 0."""
-    n, n_units = codes.shape
-    for part in prange(RANGES):
-        total = totals[part]
-        for s in range(part * n // RANGES, (part + 1) * n // RANGES):
-            for f in range(n_units):
-                total[f] += 1 if codes[s, f] != 0 else 0
+@parallel(EXACT)
+def cuts(pre: Array, k: int, cut: Array) -> None:
+    """Write into cut (n,) a value from which on each row of pre (n, n_units) has exactly k entries.
+
+    If entries are equal to the k-th largest, it is that one, and the row may have more. It is 0 for a row with fewer
+    than k positive entries. NaN is ignored.
+    """
+    n, n_units = pre.shape
+    for s in prange(n):
+        row = pre[s]
+        positive = np.int32(0)
+        for f in range(n_units):
+            positive += np.int32(1) if row[f] > 0 else np.int32(0)
+        zero = row.dtype.type(0)
+        cut[s] = _cut(row, k, zero, _bounds(row)[1]) if positive >= k else zero
 
 
 @parallel(EXACT)
@@ -155,18 +166,16 @@ def fill_from(pre: Array, floor: Array, offsets: Array, units: Array, values: Ar
     n, n_units = pre.shape
     for s in prange(n):
         row = pre[s]
-        position = offsets[s]
-        for left in range(0, n_units, BLOCK):
-            right = min(left + BLOCK, n_units)
-            n_active = 0
-            for f in range(left, right):
-                n_active += 1 if row[f] >= floor[f] else 0
-            if n_active:
-                for f in range(left, right):
-                    if row[f] >= floor[f]:
-                        units[position] = f
-                        values[position] = row[f]
-                        position += 1
+        # Without a branch, which would often be predicted wrongly: each column is written, and kept if it counts.
+        columns = np.empty(n_units + 1, np.int64)
+        size = 0
+        for f in range(n_units):
+            columns[size] = f
+            size += 1 if row[f] >= floor[f] else 0
+        first = offsets[s]
+        for i in range(size):
+            units[first + i] = columns[i]
+            values[first + i] = row[columns[i]]
 
 
 @parallel(FAST)
@@ -196,6 +205,48 @@ def row_products(columns: Array, offsets: Array, left: Array, table: Array, out:
             for j in range(1, d):
                 total += one[j] * row[j]
             out[e] = total
+
+
+@parallel(EXACT)
+def group_ends(units: Array, offsets: Array, sizes: Array, ends: Array) -> None:
+    """Write the end of each group of the entries of each row, group i of row s to ends[s * m + i + 1].
+
+    units and offsets are the entries by row, units ascending within a row; group i of m has the units below sizes[i]
+    that no earlier group has.
+    """
+    n, m = len(offsets) - 1, len(sizes)
+    for s in prange(n):
+        position, stop = offsets[s], offsets[s + 1]
+        for i in range(m):
+            while position < stop and units[position] < sizes[i]:
+                position += 1
+            ends[s * m + i + 1] = position
+
+
+@parallel(EXACT)
+def nest(parts: Array, target: Array, errors: Array) -> None:
+    """Write the squared errors of nested sums, and in place of the parts their gradients.
+
+    For parts (n, m, d), target (n, d) and ``r_i = parts_1 + ... + parts_i - target``: errors (n,) is the sum of
+    ``|r_i|^2`` over i, and part i becomes ``r_i + ... + r_m``, half of the gradient of errors at that part.
+    """
+    n, m, d = parts.shape
+    for s in prange(n):
+        part, one = parts[s], target[s]
+        for j in range(d):
+            part[0, j] -= one[j]
+        for i in range(1, m):
+            for j in range(d):
+                part[i, j] += part[i - 1, j]
+        total = parts.dtype.type(0)
+        for i in range(m):
+            for j in range(d):
+                total += part[i, j] * part[i, j]
+        errors[s] = total
+        for back in range(1, m):
+            i = m - 1 - back
+            for j in range(d):
+                part[i, j] += part[i + 1, j]
 
 
 @parallel(FAST)
@@ -276,40 +327,3 @@ def pursue_backward(units: Array, values: Array, residual: Array, gradient: Arra
                     here[j] += step * atom[j]
                     out[j] -= step * slope[j] + along * here[j]
                     slope[j] -= along * atom[j]
-
-
-@parallel(FAST)
-def jump_forward(pre: Array, thresholds: Array, codes: Array, counts: Array) -> None:
-    """Write codes (n, n_units) = pre if pre > thresholds (n_units,), else 0; counts (n,) are the active per row."""
-    n, n_units = pre.shape
-    for s in prange(n):
-        n_active = 0
-        for f in range(n_units):
-            active = pre[s, f] > thresholds[f]
-            codes[s, f] = pre[s, f] if active else 0
-            n_active += 1 if active else 0
-        counts[s] = n_active
-
-
-@parallel(FAST)
-def jump_backward(
-    pre: Array, thresholds: Array, of_codes: Array, of_count: float, bandwidth: float, slope: Array, totals: Array
-) -> None:
-    """Write straight-through gradients of :func:`jump_forward`: of pre into slope, of thresholds into totals.
-
-    of_codes (n, n_units) is the loss's gradient at the codes, of_count that at the number of active entries; totals
-    (RANGES, n_units), initially zeros, holds one sum for each range of rows.
-    """
-    n, n_units = pre.shape
-    half = bandwidth / 2
-    for part in prange(RANGES):
-        total = totals[part]
-        for s in range(part * n // RANGES, (part + 1) * n // RANGES):
-            for f in range(n_units):
-                distance = pre[s, f] - thresholds[f]
-                gradient = of_codes[s, f]
-                slope[s, f] = gradient if distance > 0 else 0
-                near = thresholds[f] * gradient + of_count
-                total[f] -= near if abs(distance) <= half else 0
-        for f in range(n_units):
-            total[f] /= bandwidth

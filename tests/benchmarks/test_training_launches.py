@@ -8,11 +8,11 @@ import warnings
 import pytest
 import torch
 import training_launches
+from no_kernels import without_kernels
 from torch.nn import functional
 from training_launches import Count, counted, trained_families
 
-from methods.sae import fused_pursuit, matching_pursuit_steps
-from methods.training import entries
+from methods.sae import fused_pursuit
 
 
 def test_a_product_reads_its_factors_and_writes_its_result() -> None:
@@ -71,8 +71,7 @@ def test_kernels_read_a_row_for_each_step() -> None:
 
 
 def test_kernels_replace_operations(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (matching_pursuit_steps, entries):
-        monkeypatch.setattr(module, "sparse_here", lambda x: False)
+    without_kernels(monkeypatch)
     counts = []
     for with_kernels in (True, False):
         monkeypatch.setattr(fused_pursuit, "fused_here", lambda row, here=with_kernels: here)
@@ -84,9 +83,7 @@ def test_kernels_replace_operations(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("family", trained_families())
 def test_every_step_is_counted(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No operation of a step needs a value to know the size of its result."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("methods.") and hasattr(module, "sparse_here"):
-            monkeypatch.setattr(module, "sparse_here", lambda x: False)
+    without_kernels(monkeypatch)
     small = counted(family, "float32", 16, 64, 32)
     assert small.operations > 20
     assert small.tera(torch.bfloat16) == 0 < small.tera(torch.float32)
@@ -97,9 +94,7 @@ def test_every_step_is_counted(family: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_table_has_every_family(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(training_launches, "as_on_a_gpu", lambda with_kernels: None)
-    for name, module in list(sys.modules.items()):
-        if name.startswith("methods.") and hasattr(module, "sparse_here"):
-            monkeypatch.setattr(module, "sparse_here", lambda x: False)
+    without_kernels(monkeypatch)
     sizes = ["--width", "16", "--units", "64", "--batch-size", "32"]
     monkeypatch.setattr(sys, "argv", ["training_launches.py", *sizes, "--family", "topk_sae", "--operations"])
     training_launches.main()

@@ -116,7 +116,7 @@ def test_numba_does_not_change_the_threads_of_torch(threads: str) -> None:
         import torch, numpy as np
         before = torch.get_num_threads()
         from methods.training import kernels
-        kernels.kth_largest(np.ones((500, 64), np.float32), 3, np.zeros(500, np.float32))
+        kernels.cuts(np.ones((500, 64), np.float32), 3, np.zeros(500, np.float32))
         print(before, torch.get_num_threads())
     """
     assert fresh(program, OMP_NUM_THREADS=threads, NUMBA_NUM_THREADS="3") == f"{threads} {threads}"

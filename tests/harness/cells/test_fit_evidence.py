@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from in_memory import small_layer
+from no_kernels import without_kernels
 from step_recorder import Recorder
 from torch import Tensor
 
@@ -104,9 +105,7 @@ def test_replayed_steps_are_counted_like_computed_ones(monkeypatch: pytest.Monke
     site, tokens = small_layer()
     config = {"k": 2, "expansion_factor": 3, "epochs": 16, "batch_size": 60}
     monkeypatch.setattr(graphs, "LEAST_STEPS", 60)
-    monkeypatch.setattr("methods.sae.autoencoder.sparse_here", lambda x: False)
-    monkeypatch.setattr("methods.sae.topk.sparse_here", lambda x: False)
-    monkeypatch.setattr("methods.training.entries.sparse_here", lambda x: False)
+    without_kernels(monkeypatch)
     recorder = Recorder()
     for backend in (None, recorder):
         monkeypatch.setattr(graphs, "backend_for", lambda device, backend=backend: backend)

@@ -296,9 +296,31 @@ def test_row_selection_against_a_sort(k: int) -> None:
     kernels.largest(pre.numpy(), k, units.numpy(), values.numpy())
     assert torch.equal(values.sort(1, descending=True).values, wanted[:, :k])
     assert torch.equal(pre.gather(1, units), values)
-    threshold = torch.empty(33)
-    kernels.kth_largest(pre.numpy(), k, threshold.numpy())
-    assert torch.equal(threshold, wanted[:, k - 1].clamp_min(0))
+    assert bool((units.diff(dim=1) > 0).all())
+    cut = torch.empty(33)
+    kernels.cuts(pre.numpy(), k, cut.numpy())
+    enough = (pre > 0).sum(1) >= k
+    assert torch.equal((pre >= cut[:, None]).sum(1)[enough], torch.full((33,), k)[enough])
+    assert not cut[~enough].any() and bool(enough.any()) == (k < 60)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_row_selection_where_entries_are_equal_or_extreme(dtype: torch.dtype) -> None:
+    tiny, huge = torch.finfo(dtype).smallest_normal, torch.finfo(dtype).max
+    rows = [[1.0, 1, 1, 1, 1, 1], [0.0, 2, 2, 2, 3, -1], [tiny, 2 * tiny, 0, 0, 0, 4 * tiny], [-huge, huge, 0, 1, 2, 3]]
+    rows += [[-float("inf"), float("inf"), 1, 2, 3, 4], [-3.0, -2, -1, -5, -4, -6]]
+    pre = torch.tensor(rows, dtype=dtype)
+    units, values, cut = (
+        torch.empty(6, 3, dtype=torch.long),
+        torch.empty(6, 3, dtype=dtype),
+        torch.empty(6, dtype=dtype),
+    )
+    kernels.largest(pre.numpy(), 3, units.numpy(), values.numpy())
+    assert units.tolist() == [[0, 1, 2], [1, 2, 4], [0, 1, 5], [1, 4, 5], [1, 4, 5], [0, 1, 2]]
+    assert torch.equal(pre.gather(1, units), values)
+    kernels.cuts(pre.numpy(), 3, cut.numpy())
+    assert (pre >= cut[:, None]).sum(1).tolist() == [6, 4, 3, 3, 3, 0]
+    assert cut[0] == 1 and cut[1] == 2 and cut[5] == 0
 
 
 @pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
@@ -307,16 +329,21 @@ def test_selection_stays_in_bounds_where_training_has_blown_up(bad: float) -> No
     calm = pre.clone()
     pre[3, ::3], pre[5] = bad, bad
     k = 40
-    threshold, wanted = torch.empty(9), torch.empty(9)
-    kernels.kth_largest(pre.numpy(), k, threshold.numpy())
-    kernels.kth_largest(calm.numpy(), k, wanted.numpy())
+    cut, wanted = torch.empty(9), torch.empty(9)
+    kernels.cuts(pre.numpy(), k, cut.numpy())
+    kernels.cuts(calm.numpy(), k, wanted.numpy())
     rest = torch.tensor([0, 1, 2, 4, 6, 7, 8])
-    assert torch.equal(threshold[rest], wanted[rest])
+    assert torch.equal(cut[rest], wanted[rest])
     if bad > 0:
-        assert bool((threshold[[3, 5]] == bad).all())
+        assert bool((cut[[3, 5]] == bad).all())
     else:
-        left = calm[3].where(torch.arange(200) % 3 != 0, -1).sort(descending=True).values
-        assert threshold[3] == left[k - 1].clamp_min(0) and threshold[5] == 0
+        left = calm[3].where(torch.arange(200) % 3 != 0, -1)
+        assert int((left >= cut[3]).sum()) == k and cut[5] == 0
+    chosen, largest = torch.full((9, k), -7), torch.zeros(9, k)
+    kernels.largest(pre.numpy(), k, chosen.numpy(), largest.numpy())
+    assert bool(((chosen >= 0) & (chosen < 200)).all())
+    assert torch.equal(largest[rest], pre.gather(1, chosen)[rest])
+    assert bool(largest[5].isnan().all()) == (bad != bad)
     counts = torch.zeros(9, dtype=torch.long)
     kernels.count_from(pre.numpy(), torch.zeros(200).numpy(), counts.numpy())
     assert torch.equal(counts, (pre >= 0).sum(1))

@@ -22,6 +22,7 @@ from methods.sae.parallel_gradient import remove_parallel_gradient
 from methods.sae.topk import TopKAutoencoder
 from methods.sae.vanilla import VanillaAutoencoder, VanillaConfig
 from methods.sae.warm_up import progress_of
+from methods.training import loop
 from methods.training.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.run
@@ -147,17 +148,17 @@ def test_atoms_without_a_gradient_or_a_direction_are_left_alone() -> None:
 @pytest.mark.parametrize("removed", [False, True])
 def test_it_is_removed_before_gradients_are_clipped(name: str, removed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     along: list[float] = []
-    clip = nn.utils.clip_grad_norm_
+    clip = loop.clip_gradients
 
-    def clipped(parameters: list[nn.Parameter], limit: float) -> Tensor:
+    def clipped(parameters: list[nn.Parameter], limit: float, *, read: bool) -> None:
         directions = next(
             p for p in parameters if p.shape == (18, 6) and bool(((p.norm(dim=1) - 1).abs() < 1e-4).all())
         )
         assert directions.grad is not None
         along.append(float((directions.grad * directions).sum(1).abs().max() / directions.grad.norm()))
-        return clip(parameters, limit)
+        clip(parameters, limit, read=read)
 
-    monkeypatch.setattr(nn.utils, "clip_grad_norm_", clipped)
+    monkeypatch.setattr(loop, "clip_gradients", clipped)
     more = {} if name == "matching_pursuit_sae" else {"encoder_start": "library"}
     fitted(name, remove_parallel_gradient=removed, **more)
     assert len(along) == 16

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from in_memory import MemoryTokens, small_layer
+from no_kernels import without_kernels
 from step_recorder import Recorder
 from variants import Variant, variants
 
@@ -43,9 +43,7 @@ NEVER_REPLAYED = ("random_matryoshka_sae",)
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dense products, learning rates in float32, and recordings of short trainings."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("methods.") and hasattr(module, "sparse_here"):
-            monkeypatch.setattr(module, "sparse_here", lambda x: False)
+    without_kernels(monkeypatch)
     exact = loop.learning_rate
     monkeypatch.setattr(loop, "learning_rate", lambda *args: float(torch.tensor(exact(*args), dtype=torch.float32)))
     monkeypatch.setattr(graphs, "LEAST_STEPS", 8)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from in_memory import MemoryTokens, small_layer
+from no_kernels import without_kernels
 from paths import ROOT, SUPPORT
 from torch import Tensor
 
@@ -243,14 +244,7 @@ def test_dense_products_as_on_a_gpu_take_the_same_steps(name: str, monkeypatch: 
     site, tokens = small_layer()
     config = small(name, expansion_factor=20, epochs=1)
     sparse = methods.create(name, **config).fit(tokens, site, seed=1)
-    for module in (
-        "methods.sae.autoencoder",
-        "methods.sae.topk",
-        "methods.sae.matching_pursuit_steps",
-        "methods.sae.orthogonal_pursuit",
-        "methods.training.entries",
-    ):
-        monkeypatch.setattr(f"{module}.sparse_here", lambda x: False)
+    without_kernels(monkeypatch)
     dense = methods.create(name, **config).fit(tokens, site, seed=1)
     for part in sparse.fitted:
         torch.testing.assert_close(getattr(dense, part), getattr(sparse, part), rtol=1e-3, atol=1e-4)

@@ -22,7 +22,7 @@ from methods.training.dense_codes import dense_from
 from methods.training.entries import DENSE_FROM, SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
 
-#: Number of pre-codes from which the first batch's threshold is estimated.
+#: Number of pre-codes from which a bound of the largest is estimated; twice as many as needed then reach it.
 BOUND_SAMPLE = 65_536
 
 
@@ -33,8 +33,8 @@ class BatchTopKConfig(FixedL0Config):
         0.9,
         ge=0,
         lt=1,
-        description="momentum of the running threshold at which each step starts its search; affects speed only, since "
-        "the threshold of evaluation is measured with the final weights",
+        description="momentum of the running threshold of training, which the fit does not depend on: the threshold of "
+        "evaluation is measured with the final weights",
     )
 
 
@@ -65,18 +65,12 @@ class BatchTopKAutoencoder(WithK):
 
     def _candidates(self, pre: Tensor) -> SelectedCodes:
         """Return positive entries of pre (n, n_units), among them the k * n largest."""
-        # A bound from the last threshold, or at first from a sample: few values are left to sort.
-        last = float(self.running_threshold)
-        bound = 0.9 * last if last > 0 else self._sampled_bound(pre)  # NaN, before the first batch, is not above 0
-        tiny = torch.finfo(pre.dtype).tiny
-        candidates = all_from(pre, max(bound, tiny))
-        return candidates if len(candidates.values) >= self.k * len(pre) else all_from(pre, tiny)
-
-    def _sampled_bound(self, pre: Tensor) -> float:
-        """Return a value that about twice as many entries of pre (n, n_units) reach as there are codes."""
+        # A bound from a sample leaves few values to sort. The last step's threshold may have fallen far since.
         sample = pre.flatten()[:: max(1, pre.numel() // BOUND_SAMPLE) | 1].numpy()
         place = max(0, len(sample) - 1 - 2 * self.k * len(sample) // pre.shape[1])
-        return float(np.partition(sample, place)[place])
+        tiny = torch.finfo(pre.dtype).tiny
+        candidates = all_from(pre, max(float(np.partition(sample, place)[place]), tiny))
+        return candidates if len(candidates.values) >= self.k * len(pre) else all_from(pre, tiny)
 
     def _cut(self, candidates: Tensor, n: int) -> float:
         """Return the (k * n)-th largest of the candidates of n rows, 0 if there are fewer, and note it."""

@@ -37,7 +37,7 @@ def test_a_loaded_method_is_the_saved_one(name: str, tmp_path: Path) -> None:
 #: Settings that change no result, and why not.
 IDLE = {
     "backend": "all backends agree",
-    "threshold_momentum": "tells training where to look first",
+    "threshold_momentum": "is of a threshold that is measured again at the end",
 }
 #: A dictionary or encoder that is never trained has no gradient.
 NO_SAY = [

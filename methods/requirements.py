@@ -160,8 +160,7 @@ class DecodeInput(NamedTuple):
     keyword: str | None
     """its name if it is passed by keyword; None: by position"""
     is_known: bool
-    """True if it is named ``x`` or required; another optional parameter is only given the input of a method with
-    ``decode_reads_input``"""
+    """True if it is named ``x`` or required; another optional parameter may be something else, such as a scale"""
     required: bool
 
 
@@ -185,25 +184,39 @@ def decode_input(decode: Callable[..., Tensor]) -> DecodeInput | None:
 def checked_decode(decode: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return ``decode(self, codes, x=None)`` with :func:`require_matrix` before it.
 
-    ``x`` is passed on if the function has a parameter for it, see :func:`decode_input`.
+    ``x`` is passed on only by a method with ``decode_reads_input``, if the function has a parameter for it
+    (:func:`decode_input`). Otherwise a decoder could return its target, and nothing would show that it reads it.
     """
     parameter = decode_input(decode)
 
     @functools.wraps(decode)
     def checked(self: Any, codes: Tensor, x: Tensor | None = None) -> Tensor:
-        require_matrix(codes, self.code_width, f"{self.spec.name}.decode", "units")
+        name = self.spec.name
+        require_matrix(codes, self.code_width, f"{name}.decode", "units")
         if parameter is None:
             return decode(self, codes)
         reads_input = self.decode_reads_input
+        if parameter.required and not reads_input:
+            raise ArgumentError(
+                f"{name}.decode needs what encode has read as its second argument, and {name} does not say so: set "
+                "decode_reads_input = True, or let decode take the codes alone."
+            )
+        if not reads_input:
+            return decode(self, codes)
         if x is None:
             # A call of super().decode(codes) may leave to its caller what depends on x.
-            if (reads_input and type(self).decode is checked) or parameter.required:
+            if type(self).decode is checked or parameter.required:
                 raise ArgumentError(
-                    f"{self.spec.name}.decode needs what encode has read as its second argument: decode(codes, x)."
+                    f"{name}.decode needs what encode has read as its second argument: decode(codes, x)."
                 )
             return decode(self, codes)
-        if not (reads_input or parameter.is_known):
-            return decode(self, codes)
+        require_matrix(x, self.input_width, f"{name}.decode (argument x)", f"features of the layer's {self.spec.reads}")
+        if len(x) != len(codes):
+            # One row would be broadcast to all codes.
+            raise ArgumentError(
+                f"{name}.decode was given {len(codes)} rows of codes and {len(x)} of x; give the rows that encode has "
+                "read for these codes."
+            )
         return decode(self, codes, x) if parameter.keyword is None else decode(self, codes, **{parameter.keyword: x})
 
     setattr(checked, INPUT, parameter)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from methods import register
-from methods.base import Device, LinearSite, MethodSpec, Progress, Tokens
+from methods.base import MethodSpec, Tokens
 from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.sae.config import FixedL0, KWarmUpConfig, SAEConfig
 from methods.sae.library import Start
@@ -15,9 +15,6 @@ from methods.sae.method import ActivationForm, LinearSAE
 from methods.sae.topk import TopKAutoencoder, keep_largest
 from methods.training.loop import StepLoss
 from methods.training.normaliser import Normaliser
-
-#: Share of the output's variance from which a fit notes that the skip explains it.
-NOTED_SHARE = 0.5
 
 
 class SkipTranscoderConfig(FixedL0, KWarmUpConfig, SAEConfig):
@@ -47,7 +44,7 @@ class SkipTranscoder(LinearSAE[SkipTranscoderModule]):
     """Transcoder with an affine skip connection and TopK codes (Paulo, Shabalin and Belrose 2025).
 
     What is linear in the input needs no units, so codes are left with the rest. On a linear layer the skip alone can be
-    the layer: then R2 is 1 and the codes mean nothing. The fit says how much of the output the skip explains.
+    the layer: then R2 is 1 and the codes mean nothing. The evaluation notes it if the skip explains half of the output.
     """
 
     spec = MethodSpec(
@@ -72,30 +69,6 @@ class SkipTranscoder(LinearSAE[SkipTranscoderModule]):
         super().fold(trainee, reads, writes)
         self.skip_weight = trainee.skip.detach() * (writes.scale / reads.scale)
         self.output_bias = self.output_bias - self.skip_weight @ reads.mean.to(self.skip_weight)
-
-    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
-        super().learn(tokens, site, seed, device, progress)
-        share = self.skip_r2(tokens)
-        if share >= NOTED_SHARE:
-            self.notes.append(
-                f"The skip connection explains {share:.1%} of the variance of the layer's output without any unit, so "
-                "R2 and accuracy say little about the units. On a linear layer it can learn the layer itself."
-            )
-
-    @torch.no_grad()
-    def skip_r2(self, tokens: Tokens) -> float:
-        """Return the share of the output's variance, over all tokens and features, that the skip alone explains."""
-        rest = [0.0, 0.0]
-        sums = [torch.zeros(tokens.width("output"), dtype=torch.float64) for _ in rest]
-        size = 4096
-        mean = self.output_bias.double().cpu()
-        for q, a in zip(tokens.batches("input", size), tokens.batches("output", size), strict=True):
-            linear = functional.linear(q.to(self.skip_weight), self.skip_weight).double().cpu()
-            for index, rows in enumerate((a.double() - mean, a.double() - mean - linear)):
-                rest[index] += float(rows.square().sum())
-                sums[index] += rows.sum(0)
-        total, left = (square - float(sum_.square().sum()) / tokens.n for square, sum_ in zip(rest, sums, strict=True))
-        return 1 - left / total
 
     def activate(self, pre: Tensor) -> Tensor:
         return keep_largest(torch.relu(pre), self.config.k)

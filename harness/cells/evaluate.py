@@ -17,6 +17,7 @@ from torch import Tensor
 from harness.activations.baseline import Baseline
 from harness.activations.site import Site
 from harness.activations.unit_statistics import UnitStatistics
+from harness.cells.input_share import InputShare
 from harness.cells.method_output import MethodCalls
 from harness.cells.unit_maps import unit_maps
 from harness.metrics.base import Batch, Metric, Outcome
@@ -48,7 +49,7 @@ class Evaluation(NamedTuple):
 
     scores: list[ScoreRecord]
     notes: list[str]
-    """metrics that failed or were left out, with the reason, and notes of the metrics"""
+    """what decode explains without units, metrics that failed or were left out, with the reason, and their notes"""
     units: pd.DataFrame
     """one row per unit: parent, alive, extrema, fires, top images with positions and values, metrics' own columns"""
     outcomes: Mapping[str, ImageOutcome]
@@ -79,11 +80,16 @@ def evaluate(
     statistics = UnitStatistics(calls.n_units, baseline.top_images)
     labels = torch.from_numpy(baseline.images.labels)
     tokens: dict[str, Tensor] = {}
+    input_share = InputShare() if method.decode_reads_input and not method.spec.virtual else None
 
     def edit(q: Tensor, a: Tensor) -> Tensor:
         x = (q if method.spec.reads == "input" else a).flatten(0, 1)
         with section("encoder", DEVICE):
             codes = calls.encode(x)
+        if input_share is not None:
+            with section("decoder without units", DEVICE):
+                # Before the decoder: it may return the same memory at each call.
+                input_share.update(a.flatten(0, 1), calls.decode_without_units(codes, x))
         with section("decoder", DEVICE):
             a_hat = a if method.spec.virtual else calls.decode(codes, x, first=not tokens).unflatten(0, a.shape[:2])
         tokens.update(a=a, a_hat=a_hat, codes=codes.unflatten(0, a.shape[:2]))
@@ -129,7 +135,9 @@ def evaluate(
         outcome.notes.append(f"Measured on stored outputs of the layer, which are rounded to {baseline.tokens.dtype}.")
     maps = _maps(calls, outcome, failures, progress, runs_network=runs_network)
     outcomes = {metric: ImageOutcome(*sides) for metric, sides in outcome.image_outcomes.items()}
-    return Evaluation(scores, failures + outcome.notes, _unit_frame(outcome, baseline.passes.site), outcomes, maps)
+    note = "" if input_share is None else input_share.note()
+    notes = [note] * bool(note) + failures + outcome.notes
+    return Evaluation(scores, notes, _unit_frame(outcome, baseline.passes.site), outcomes, maps)
 
 
 def _network(baseline: Baseline, edit: Callable[[Tensor, Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -96,6 +96,17 @@ class MethodCalls:
             raise UserError(f"{self.name} reconstructs NaN or infinity: its fit has failed.")
         return a_hat
 
+    def decode_without_units(self, codes: Tensor, x: Tensor) -> Tensor:
+        """Return what ``decode`` reconstructs (n, d_out) for codes of 0, from x (n, d) alone; it may not be finite.
+
+        Raises:
+            UserError: if it is no tensor of that shape, or of another dtype or device.
+        """
+        with restored(self.changes, brief=True):
+            a_hat = self.method.reconstruct(torch.zeros_like(codes), x)
+        self._require_like(a_hat, codes, "decode", (len(codes), self.passes.site.d_out))
+        return a_hat
+
     def require_same_dictionary(self) -> None:
         """Raise UserError if the dictionary is not that of the start of the pass."""
         if self._dictionary is not None and self._checked_dictionary() != self._dictionary:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.activations.offers import declared, granted
+from harness.cells.input_share import InputShare
 from harness.cells.method_output import dictionary_problem
 from harness.check.divided_fits import same_fit_in_parts
 from harness.check.finding import Finding, NotApplicable, other_globals, require, require_shape, run_all, where
@@ -308,6 +309,27 @@ def lossless_is_correct(of: CheckedMethod) -> None:
     )
 
 
+def decode_reads_input_is_correct(of: CheckedMethod) -> str:
+    """Check that decode uses ``x`` only if the method says so, and tell what it explains without any unit."""
+    codes, parameter = of.method.encode(of.x), getattr(of.cls.decode, INPUT, None)
+    if of.method.decode_reads_input:
+        share = InputShare()
+        if not of.method.spec.virtual:
+            a = of.tokens.fields["output"].to(of.device)
+            share.update(a, of.method.reconstruct(torch.zeros_like(codes), of.x))
+        return share.note()
+    if parameter is None or not parameter.is_known:
+        raise NotApplicable("decode takes the codes alone")
+    # The method's own function: the checked one drops x.
+    own: Callable[..., Tensor] = of.cls.decode.__wrapped__  # type: ignore[attr-defined]
+    given = own(of.method, codes, **{parameter.keyword: of.x}) if parameter.keyword else own(of.method, codes, of.x)
+    require(
+        torch.equal(own(of.method, codes).nan_to_num(), given.nan_to_num()),
+        "decode gives another result when it is given x: set decode_reads_input = True, or do not use x.",
+    )
+    return ""
+
+
 def dictionary_matches_decode(of: CheckedMethod) -> None:
     """Check that decode(codes) is codes @ atoms plus an offset if the atoms are writers."""
     directions = of.method.dictionary()
@@ -353,5 +375,5 @@ CHECKS: tuple[Callable[[CheckedMethod], Any], ...] = (
     settings, fingerprint, prerequisite, fit, encode_and_decode, inputs_unchanged, dtype_and_device_kept, dictionary,
     empty_and_single_batches, independent_of_the_batch, same_codes_at_each_call, same_dictionary_at_each_call,
     bounded_memory, deterministic_under_a_seed, uses_seed_is_correct, supervised_is_correct, training_free_is_correct,
-    lossless_is_correct, dictionary_matches_decode, safe_file, save_and_load, same_fit_in_parts,
+    lossless_is_correct, decode_reads_input_is_correct, dictionary_matches_decode, safe_file, save_and_load, same_fit_in_parts,
 )  # fmt: skip

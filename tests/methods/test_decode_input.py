@@ -73,31 +73,67 @@ def test_the_signature_says_what_decode_takes(decode: Any, parameter: DecodeInpu
     [
         (codes_alone, False, 0.0),
         (codes_alone, True, 0.0),
-        (optional, False, 1.0),
+        (optional, False, 0.0),
         (optional, True, 1.0),
         (needed, True, 1.0),
         (by_keyword, True, 1.0),
-        # Another optional argument receives x only where the method says that it reads it.
+        (by_keyword, False, 0.0),
         (something_else, False, 6.0),
         (something_else, True, 1.0),
         (of_anything, False, 0.0),
         (of_anything, True, 1.0),
     ],
 )
-def test_reconstruct_passes_the_input_to_methods_that_take_it(decode: Any, reads_input: bool, with_x: float) -> None:
+def test_the_input_is_passed_only_to_methods_that_say_that_they_read_it(decode: Any, reads_input: bool, with_x: float) -> None:
     method = method_of(decode, reads_input=reads_input)
     assert torch.equal(method.reconstruct(CODES, X), torch.full((2, 8), with_x))
     assert torch.equal(method.decode(CODES, X), method.reconstruct(CODES, X))
     assert torch.equal(method.decode(CODES, x=X), method.reconstruct(CODES, X))
 
 
-@pytest.mark.parametrize(("decode", "reads_input"), [(optional, True), (needed, False), (by_keyword, True)])
+@pytest.mark.parametrize(("decode", "reads_input"), [(optional, True), (needed, True), (by_keyword, True)])
 def test_a_missing_input_is_one_sentence(decode: Any, reads_input: bool) -> None:
     method = method_of(decode, reads_input=reads_input)
     with pytest.raises(UserError, match=r"^mine\.decode needs what encode has read as its second argument") as refused:
         method.decode(CODES)
     assert str(refused.value).count(".") == 2  # that of the name, and that of the sentence
     assert torch.equal(method_of(optional).decode(CODES), CODES)
+
+
+def test_a_decode_that_needs_an_undeclared_input_says_how_to_declare_it() -> None:
+    method = method_of(needed)
+    for arguments in ((CODES,), (CODES, X)):
+        with pytest.raises(UserError, match=r"needs what encode has read .*: set decode_reads_input = True"):
+            method.decode(*arguments)
+
+
+def test_a_decode_that_returns_its_target_does_not_see_it() -> None:
+    def target(self: Any, codes: Tensor, x: Tensor | None = None) -> Tensor:
+        return codes / 2 if x is None else x.clone()
+
+    method = method_of(target)
+    assert torch.equal(method.reconstruct(X, X), X / 2)
+    [why] = [finding.why for finding in check_method(type(method)) if "is given x" in finding.why]
+    assert why == "decode gives another result when it is given x: set decode_reads_input = True, or do not use x."
+    declared = check_method(type(method_of(target, reads_input=True)))
+    [note] = [finding.why for finding in declared if "without any unit" in finding.why]
+    assert note.startswith("decode explains 100.0% of the variance")
+
+
+@pytest.mark.parametrize(
+    ("x", "why"),
+    [
+        (X[:1], "was given 2 rows of codes and 1 of x"),
+        (X[:, :5], r"was given the shape \(2, 5\); it must be \(n, 8 features"),
+        (X.tolist(), "needs a torch.Tensor, not list"),
+        (X.long(), "needs floating-point numbers, not torch.int64"),
+    ],
+)
+def test_an_input_of_the_wrong_kind_is_refused(x: Any, why: str) -> None:
+    method = method_of(optional, reads_input=True)
+    type(method).input_width = property(lambda self: 8)  # type: ignore[method-assign, assignment]
+    with pytest.raises(UserError, match=rf"^mine\.decode .*{why}"):
+        method.decode(CODES, x)
 
 
 def test_check_finds_a_decode_that_cannot_be_given_its_input() -> None:

@@ -149,6 +149,13 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
         [("lossless=False", "lossless=True"), ("n = min(self", "n = 4 or min(self")],
         ["spec.lossless is True", "the error of decode"],
     ),
+    ("method", "decode reads input is correct"): (
+        [
+            ("def decode(self, codes):", "def decode(self, codes, x=None):"),
+            ("return codes @ self.atoms + self.mean", "return codes @ self.atoms + self.mean if x is None else x + 0"),
+        ],
+        ["another result when it is given x", "set decode_reads_input = True"],
+    ),
     ("method", "dictionary matches decode"): (
         [("return codes @", "return torch.tanh(codes) @")],
         ["not codes @ dictionary().atoms"],

@@ -14,15 +14,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.errors import UserError
+from harness.errors import ArgumentError, UserError, first_line
 from methods.base import Reads
 from results.byte_sizes import size_text
 
@@ -59,14 +61,45 @@ class TokenSet:
     #: :meth:`TokenWriter.add` refuses NaN and infinity, so a fit need not read all tokens once more to look for them.
     finite = True
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
-        version_1 = "parts" not in self.meta
-        self._sizes: list[int] = list(self.meta["shards" if version_1 else "parts"])
-        self._is_scattered = not version_1 and self.meta["scattered"] is True
-        if not all(type(size) is int and size > 0 for size in self._sizes):
-            raise ValueError("the sizes of the parts are no positive whole numbers")
+    def __init__(self, folder: str | Path) -> None:
+        """Read ``meta.json``; arrays are read when they are needed.
+
+        Raises:
+            ArgumentError: if there is no token set at ``folder``, or it is damaged. It is one of ``cached.DAMAGE``.
+        """
+        self.folder = Path(folder)
+        with self._readable():
+            self.meta: dict[str, Any] = json.loads((self.folder / "meta.json").read_text())
+            version = self.meta["format"]
+            if type(version) is not int or version not in (1, FORMAT):
+                raise ValueError(f"`format` is {version!r}; this version of the harness reads 1 and {FORMAT}")
+            self._sizes: list[int] = list(self.meta["shards" if version == 1 else "parts"])
+            if not all(type(size) is int and size > 0 for size in self._sizes):
+                raise ValueError("the sizes of the parts are no positive whole numbers")
+            self._is_scattered: bool = version != 1 and self.meta["scattered"]
+            if type(self._is_scattered) is not bool:
+                raise ValueError(f"`scattered` is {self._is_scattered!r}; it must be true or false")
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turn what a missing or damaged file raises into an ArgumentError with the folder and what to do."""
+        where = repr(str(self.folder))
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if not self.folder.is_dir():
+                raise ArgumentError(f"There is no token set at {where}: give the folder of one that exists.") from error
+            name = Path(str(error.filename)).name
+            raise ArgumentError(
+                f"The token set at {where} lacks the file {name!r}: delete the folder and collect the tokens again."
+            ) from error
+        except ArgumentError:
+            raise
+        except (ValueError, LookupError, AttributeError, TypeError, EOFError, RecursionError, BadZipFile) as error:
+            raise ArgumentError(
+                f"The token set at {where} is damaged ({first_line(error)}): delete the folder and collect the tokens "
+                "again."
+            ) from error
 
     @cached_property
     def image(self) -> np.ndarray:
@@ -83,7 +116,7 @@ class TokenSet:
     @cached_property
     def view(self) -> np.ndarray:
         """(n,) int64: view (crop) of its image that each token is of."""
-        with np.load(self.folder / "index.npz", allow_pickle=False) as index:
+        with self._readable(), np.load(self.folder / "index.npz", allow_pickle=False) as index:
             if "view" in index:
                 return np.asarray(index["view"])
         # Sets without it hold the tokens of an image view by view, equally many of each.
@@ -93,19 +126,26 @@ class TokenSet:
         return np.asarray(rank * n_views // count[inverse], dtype=np.int64)
 
     def _index(self, name: str) -> np.ndarray:
-        with np.load(self.folder / "index.npz", allow_pickle=False) as index:
+        with self._readable(), np.load(self.folder / "index.npz", allow_pickle=False) as index:
             return np.asarray(index[name])
 
     def check(self) -> None:
-        """Raise one of ``cached.DAMAGE`` if a file is missing or its shape differs from that in ``meta.json``."""
-        for field in self.meta["widths"]:
-            for number, rows in enumerate(self._sizes):
-                if self._part(field, number).shape != (rows, self.width(field)):
-                    raise ValueError("a part has the wrong shape")
-        if self._index("image").shape != (self.n,) or self._index("position").shape != (self.n,):
-            raise ValueError("the index has the wrong length")
-        if [len(members) for members in self._rows.members] != self._sizes:
-            raise ValueError("the index has other parts than the files")
+        """Raise one of ``cached.DAMAGE`` if a file is missing, or its shape or type differs from ``meta.json``."""
+        with self._readable():
+            for field in self.meta["widths"]:
+                for number, rows in enumerate(self._sizes):
+                    part = self._part(field, number)
+                    if part.shape != (rows, self.width(field)):
+                        raise ValueError(f"part {number} of {field} has the shape {part.shape}")
+                    if str(part.dtype) != self.dtype or part.dtype != self._stored_type:
+                        raise ValueError(f"part {number} of {field} is {part.dtype}, not {self.dtype}")
+            with np.load(self.folder / "index.npz", allow_pickle=False) as index:
+                # Sets that were written by earlier versions lack the view.
+                for name in ("image", "position", "label", *({"view"} & set(index))):
+                    if index[name].shape != (self.n,):
+                        raise ValueError(f"{name!r} of the index has the shape {index[name].shape}, not {(self.n,)}")
+            if [len(members) for members in self._rows.members] != self._sizes:
+                raise ValueError("the index has other parts than the files")
 
     @property
     def n(self) -> int:
@@ -134,8 +174,9 @@ class TokenSet:
         if not self._is_scattered:
             return _places(np.repeat(np.arange(n_parts), self._sizes), n_parts)
         part = self._index("part")
-        if part.shape != (self.n,) or part.dtype != np.uint32 or int(part.max()) >= n_parts:
-            raise ValueError("the index has other parts than the files")
+        with self._readable():
+            if part.shape != (self.n,) or part.dtype != np.uint32 or int(part.max()) >= n_parts:
+                raise ValueError("the index has other parts than the files")
         return _places(part.astype(np.int64), n_parts)
 
     @property
@@ -145,7 +186,9 @@ class TokenSet:
 
     def _part(self, field: Reads, number: int) -> np.ndarray:
         # Opened for each read: a memory map that stays open would keep every page it touched in this process.
-        result: np.ndarray = np.load(self.folder / f"{field}-{number:05d}.npy", mmap_mode="r", allow_pickle=False)
+        file = self.folder / f"{field}-{number:05d}.npy"
+        with self._readable():
+            result: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
         return result
 
     def batches(self, field: Reads, size: int) -> Iterator[Tensor]:

@@ -84,7 +84,9 @@ def test_the_signature_says_what_decode_takes(decode: Any, parameter: DecodeInpu
         (of_anything, True, 1.0),
     ],
 )
-def test_the_input_is_passed_only_to_methods_that_say_that_they_read_it(decode: Any, reads_input: bool, with_x: float) -> None:
+def test_the_input_is_passed_only_to_methods_that_say_that_they_read_it(
+    decode: Any, reads_input: bool, with_x: float
+) -> None:
     method = method_of(decode, reads_input=reads_input)
     assert torch.equal(method.reconstruct(CODES, X), torch.full((2, 8), with_x))
     assert torch.equal(method.decode(CODES, X), method.reconstruct(CODES, X))

@@ -12,7 +12,7 @@ import pytest
 
 from harness import datasets
 from harness.activations.baseline import _read as read_baseline
-from harness.activations.cached import read_cached
+from harness.activations.cached import DAMAGE, read_cached
 from harness.activations.token_set import TokenSet
 from harness.datasets.loading import BrokenReport
 
@@ -54,5 +54,5 @@ def test_a_declared_size_is_not_allocated(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="mmap"):
         read_baseline(tmp_path, passes, passes, 1)
     np.save(file, np.arange(3))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(DAMAGE, match="There is no token set"):
         read_baseline(tmp_path, passes, passes, 1)

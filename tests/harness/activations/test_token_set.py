@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from harness import backbones, datasets
 from harness.activations import collect as probing
 from harness.activations import token_set, token_writer
-from harness.activations.cached import DAMAGE
+from harness.activations.cached import DAMAGE, read_cached
 from harness.activations.collect import collect
 from harness.activations.linear_site import LinearLayerSite
 from harness.activations.probing_plan import ProbingPlan
@@ -22,6 +23,7 @@ from harness.activations.site import Site
 from harness.activations.token_set import TokenSet, check_disk, sample
 from harness.activations.token_writer import PartFile, TokenWriter
 from harness.datasets.base import ImageSet
+from harness.datasets.loading import BrokenReport
 from harness.errors import UserError
 
 
@@ -214,6 +216,94 @@ def test_an_index_that_contradicts_the_files_is_damage(tmp_path: Path, part: lis
             continue
         with pytest.raises(DAMAGE):
             TokenSet(tokens.folder).check()
+
+
+def rewritten(tokens: TokenSet, **changes: Any) -> Path:
+    """The folder of a set whose ``meta.json`` has other values; None removes one."""
+    meta = {name: value for name, value in (tokens.meta | changes).items() if value is not None}
+    (tokens.folder / "meta.json").write_text(json.dumps(meta))
+    return tokens.folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"format": 3}, "`format` is 3; this version of the harness reads 1 and 2"),
+        ({"format": True}, "`format` is True"),
+        ({"format": None}, "KeyError: 'format'"),
+        ({"scattered": "yes"}, "`scattered` is 'yes'; it must be true or false"),
+        ({"scattered": 1}, "`scattered` is 1"),
+        ({"parts": None}, "KeyError: 'parts'"),
+    ],
+)
+def test_a_wrong_description_is_one_sentence(tmp_path: Path, changes: dict[str, Any], why: str) -> None:
+    folder = rewritten(numbered(tmp_path / "set", 20, expected=20), **changes)
+    with pytest.raises(UserError, match="delete the folder and collect the tokens again") as refused:
+        TokenSet(folder)
+    assert why in str(refused.value) and repr(str(folder)) in str(refused.value)
+    assert isinstance(refused.value, DAMAGE)
+
+
+def _without(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).unlink()
+
+
+def _index(**changes: np.ndarray) -> Callable[[Path], object]:
+    def write(folder: Path) -> None:
+        with np.load(folder / "index.npz") as index:
+            arrays = dict(index)
+        np.savez(folder / "index.npz", **(arrays | changes))
+
+    return write
+
+
+def _truncated(folder: Path) -> None:
+    file = folder / "input-00000.npy"
+    file.write_bytes(file.read_bytes()[:-5])
+
+
+def _other_type(folder: Path) -> None:
+    np.save(folder / "input-00000.npy", np.load(folder / "input-00000.npy").astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (_without("meta.json"), "lacks the file 'meta.json'"),
+        (lambda folder: (folder / "meta.json").write_text("{"), "JSONDecodeError"),
+        (_without("output-00000.npy"), "lacks the file 'output-00000.npy'"),
+        (_truncated, "mmap length"),
+        (_other_type, "part 0 of input is float64, not float32"),
+        (_index(label=np.arange(10)), "'label' of the index has the shape (10,), not (20,)"),
+        (_index(view=np.arange(10)), "'view' of the index has the shape (10,), not (20,)"),
+        (lambda folder: (folder / "index.npz").write_bytes(b"PK"), "is damaged"),
+    ],
+)
+def test_damage_is_one_sentence_and_the_run_makes_the_set_again(
+    tmp_path: Path, images, damage: Callable[[Path], object], why: str
+) -> None:
+    folder = numbered(tmp_path / "set", 20).folder
+    damage(folder)
+
+    def read(path: Path) -> tuple[TokenSet, dict[str, str]]:
+        tokens = TokenSet(path)
+        tokens.check()
+        return tokens, {}
+
+    with pytest.raises(UserError, match="delete the folder and collect the tokens again") as refused:
+        read(folder)
+    assert why in str(refused.value) and repr(str(folder)) in str(refused.value)
+    assert read_cached(folder, read, images, BrokenReport()) is None and not folder.exists()
+
+
+def test_a_folder_may_be_text_and_must_exist(tmp_path: Path) -> None:
+    folder = numbered(tmp_path / "set", 20).folder
+    assert TokenSet(str(folder)).n == 20
+    with pytest.raises(UserError, match=r"There is no token set at .*other"):
+        TokenSet(str(tmp_path / "other"))
+    (folder / "input-00000.npy").unlink()
+    with pytest.raises(UserError, match=r"lacks the file 'input-00000\.npy'"):
+        TokenSet(folder).gather("input", np.arange(3))
 
 
 @pytest.mark.parametrize("n", [1, 9, 23])

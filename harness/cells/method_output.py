@@ -126,6 +126,9 @@ class MethodCalls:
             dictionary: Any = self.method.dictionary()
         if dictionary is None:
             return ()
+        problem = dictionary_type_problem(dictionary)
+        if problem:
+            raise UserError(f"{self.name}.dictionary() returns {problem}")
         atoms, parents, side = dictionary
         problem = dictionary_problem(atoms, parents, side, self.n_units, self.passes.site)
         if problem:
@@ -156,6 +159,13 @@ def output_problem(output: Any, given: Tensor, shape: tuple[int, ...]) -> str:
     if output.requires_grad:
         return "a tensor that requires gradients, which keeps the graph of every call: use .detach() in fit."
     return ""
+
+
+def dictionary_type_problem(dictionary: Any) -> str:
+    """Return what is wrong with the type of a dictionary that is not None; empty if nothing is."""
+    if isinstance(dictionary, Dictionary):
+        return ""
+    return f"a {type(dictionary).__name__}; return Dictionary(atoms, parents, side) or None."
 
 
 def dictionary_problem(atoms: Any, parents: Any, side: Any, n_units: int, site: Site) -> str:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.cells.method_output import ROUNDING
+from harness.cells.method_output import ROUNDING, dictionary_problem, dictionary_type_problem
 from harness.check.finding import NotApplicable, require
-from methods.base import Method, Prerequisite, make_config, read_header
+from methods.base import Dictionary, Method, Prerequisite, make_config, read_header
 from methods.errors import UserError
 from methods.fingerprints import fingerprint_problem
 
@@ -52,17 +52,31 @@ def same_codes_at_each_call(of: CheckedMethod) -> None:
         )
 
 
-def same_dictionary_at_each_call(of: CheckedMethod) -> None:
-    """Check that dictionary() gives the same atoms and parents each time, also after encode and decode."""
+def usable_dictionary(of: CheckedMethod) -> Dictionary:
+    """Return the method's dictionary.
+
+    Raises:
+        NotApplicable: if it has none, or what it returns is none, which another check reports.
+    """
     dictionary = of.method.dictionary()
     if dictionary is None:
+        raise NotApplicable(NO_DICTIONARY)
+    if dictionary_type_problem(dictionary) or dictionary_problem(*dictionary, of.method.n_units, of.site):
+        raise NotApplicable("dictionary() returns no valid dictionary")
+    return dictionary
+
+
+def same_dictionary_at_each_call(of: CheckedMethod) -> None:
+    """Check that dictionary() gives the same atoms and parents each time, also after encode and decode."""
+    if of.method.dictionary() is None:
         of.method.reconstruct(of.method.encode(of.x), of.x)
         require(of.method.dictionary() is None, "dictionary() gives None at one call and atoms at a later one.")
-        raise NotApplicable(NO_DICTIONARY)
+    dictionary = usable_dictionary(of)
     parents, before = dictionary.parents, dictionary.atoms.clone()
     of.method.reconstruct(of.method.encode(of.x), of.x)
     again = of.method.dictionary()
     require(again is not None, "dictionary() gives atoms at one call and None at a later one.")
+    require(isinstance(again, Dictionary), "dictionary() gives something else than a Dictionary at a later call.")
     assert again is not None
     same = torch.equal(before, again.atoms) and (parents is None) == (again.parents is None)
     same = same and (parents is None or again.parents is None or torch.equal(parents, again.parents))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harness.activations.offers import declared, granted
 from harness.cells.input_share import InputShare
-from harness.cells.method_output import dictionary_problem
+from harness.cells.method_output import dictionary_problem, dictionary_type_problem
 from harness.check.divided_fits import same_fit_in_parts
 from harness.check.finding import Finding, NotApplicable, other_globals, require, require_shape, run_all, where
 from harness.check.layers import CheckLayer, drawn_layer, plain_layer
@@ -25,6 +25,7 @@ from harness.check.method_calls import (
     safe_file,
     same_codes_at_each_call,
     same_dictionary_at_each_call,
+    usable_dictionary,
 )
 from methods.base import Method, make_config
 from methods.errors import UserError
@@ -199,26 +200,13 @@ def dictionary(of: CheckedMethod) -> None:
     directions = of.method.dictionary()
     if directions is None:
         raise NotApplicable(f"{NO_DICTIONARY}, so metrics of atoms and the stability will be left out")
-    atoms, parents, side = directions
-    require(side in ("reader", "writer"), f"The dictionary's side is {side!r}; it must be 'reader' or 'writer'.")
-    expected = (of.method.n_units, of.site.d_in if side == "reader" else of.site.d_out)
+    problem = dictionary_type_problem(directions) or dictionary_problem(*directions, of.method.n_units, of.site)
+    require(not problem, f"dictionary() returns {problem}")
+    parents = directions.parents
     require(
-        tuple(atoms.shape) == expected,
-        f"dictionary() returns atoms {tuple(atoms.shape)}; with side {side!r} they must be {expected}.",
+        parents is None or set(parents.tolist()) == set(range(of.site.d_out)),
+        "parents do not cover the layer's outputs 0 to d_out - 1; every neuron needs at least one unit.",
     )
-    problem = dictionary_problem(atoms, parents, side, of.method.n_units, of.site)
-    if parents is None or not isinstance(parents, Tensor) or parents.dtype != torch.int64:
-        require(not problem, f"dictionary() returns {problem}")
-    else:
-        require(
-            tuple(parents.shape) == expected[:1],
-            f"parents have the shape {tuple(parents.shape)}; it must be {expected[:1]}, one parent per unit.",
-        )
-        covered = set(parents.tolist()) == set(range(of.site.d_out))
-        require(
-            covered, "parents do not cover the layer's outputs 0 to d_out - 1; every neuron needs at least one unit."
-        )
-        require(not problem, f"dictionary() returns {problem}")
 
 
 def empty_and_single_batches(of: CheckedMethod) -> None:
@@ -332,10 +320,7 @@ def decode_reads_input_is_correct(of: CheckedMethod) -> str:
 
 def dictionary_matches_decode(of: CheckedMethod) -> None:
     """Check that decode(codes) is codes @ atoms plus an offset if the atoms are writers."""
-    directions = of.method.dictionary()
-    if directions is None:
-        raise NotApplicable(NO_DICTIONARY)
-    atoms, _, side = directions
+    atoms, _, side = usable_dictionary(of)
     if side == "reader" or of.method.spec.virtual:
         raise NotApplicable("the atoms are not a decoder")
     if of.method.decode_reads_input:
@@ -375,5 +360,6 @@ CHECKS: tuple[Callable[[CheckedMethod], Any], ...] = (
     settings, fingerprint, prerequisite, fit, encode_and_decode, inputs_unchanged, dtype_and_device_kept, dictionary,
     empty_and_single_batches, independent_of_the_batch, same_codes_at_each_call, same_dictionary_at_each_call,
     bounded_memory, deterministic_under_a_seed, uses_seed_is_correct, supervised_is_correct, training_free_is_correct,
-    lossless_is_correct, decode_reads_input_is_correct, dictionary_matches_decode, safe_file, save_and_load, same_fit_in_parts,
+    lossless_is_correct, decode_reads_input_is_correct, dictionary_matches_decode, safe_file, save_and_load,
+    same_fit_in_parts,
 )  # fmt: skip

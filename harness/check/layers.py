@@ -19,6 +19,7 @@ from harness.backbones.base import Backbone
 from harness.cells.plan import open_target
 from harness.check.world import SmallTokens, drawn_images, drawn_network, small_layer
 from harness.datasets.base import ImageSet
+from harness.errors import UserError
 from harness.suites import Target
 from methods.plugin_calls import calling
 
@@ -87,6 +88,8 @@ def open_layer(name: LayerName, device: str) -> OpenedLayer:
     Raises:
         UserError: if there is no such backbone, layer or image set.
     """
+    if not name.backbone or name.site == "":
+        raise UserError("The name of the backbone or of the layer is empty; give both, or None for the default layer.")
     target = Target(backbone=name.backbone, site=name.site)
     images = datasets.load(name.dataset)
     if len(images) > IMAGES:

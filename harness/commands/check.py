@@ -72,8 +72,11 @@ def check(
     require_device_name(device)
     if target.endswith(".py"):
         require_plugin_file(target)
-    if backbone is None and (site or dataset):
-        option = f"--site {site}" if site else f"--dataset {dataset}"
+    _require_text(backbone, "--backbone is empty: give a name of `harness list backbones`, or leave it out.")
+    _require_text(site, "--site is empty: give a module path, or leave it out for the default of the backbone.")
+    _require_text(dataset, "--dataset is empty: give an image set, e.g. folder:PATH, or leave it out.")
+    if backbone is None and (site is not None or dataset is not None):
+        option = f"--site {site}" if site is not None else f"--dataset {dataset}"
         raise UserError(f"{option} needs a backbone: give --backbone NAME (`harness list backbones`) as well.")
     require_paths(dataset, None)
     load_plugins(plugin)
@@ -95,6 +98,12 @@ def check(
             _print(report, target)
     if not all(report.ok for report in reports):
         raise typer.Exit(1)
+
+
+def _require_text(value: str | None, sentence: str) -> None:
+    """Raise UserError with the sentence if an option was given without text, as by an unset variable of the shell."""
+    if value is not None and not value.strip():
+        raise UserError(sentence)
 
 
 def _print(report: CheckReport, target: str) -> None:

@@ -102,6 +102,10 @@ def test_the_command_names_the_layer(photo_folder: Path) -> None:
     [
         (["pca", "--site", "mix"], "--site mix needs a backbone: give --backbone NAME"),
         (["pca", "--dataset", "photos:20"], "--dataset photos:20 needs a backbone"),
+        (["pca", "--site", ""], "--site is empty: give a module path, or leave it out"),
+        (["pca", "--backbone", "tiny_vit", "--site", ""], "--site is empty: give a module path"),
+        (["pca", "--dataset", " "], "--dataset is empty: give an image set"),
+        (["pca", "--backbone", ""], "--backbone is empty: give a name"),
         (["pca", "--backbone", "tiny_vti"], "Did you mean tiny_vit"),
         (["pca", "--backbone", "tiny_vit", "--site", "blocks.9.mlp.fc2"], "The backbone has no layer"),
         (["pca", "--backbone", "tiny_vit", "--dataset", "folder:/absent"], "there is no folder"),
@@ -113,6 +117,12 @@ def test_the_command_names_the_layer(photo_folder: Path) -> None:
 def test_what_cannot_be_checked_there_is_one_sentence(arguments: list[str], sentence: str) -> None:
     result = command(*arguments)
     assert result.exit_code == 1 and sentence in " ".join(str(result.exception or result.output).split())
+
+
+@pytest.mark.parametrize("layer", [LayerName(""), LayerName("tiny_vit", "")])
+def test_an_empty_name_is_refused(layer: LayerName) -> None:
+    with pytest.raises(UserError, match="is empty; give both"):
+        check(CheckTarget("method", "pca"), layer=layer)
 
 
 def test_few_images_are_run_through_the_network(photo_folder: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from methods.atomic import partial_file
 from methods.config_values import make_config, saved_config
 from methods.errors import UserError
-from methods.fitted_tensors import is_complete, named_tensors, set_tensors
+from methods.fitted_tensors import fitted_problem, named_tensors, set_tensors, with_memory_of_their_own
 from methods.interface import (
     Device,
     Dictionary,
@@ -271,7 +271,7 @@ class Method(ABC):
 
     @property
     def is_fitted(self) -> bool:
-        return bool(self.fitted) and all(is_complete(self, entry) for entry in self.fitted)
+        return not fitted_problem(self, self.fitted)
 
     def fitted_tensors(self) -> dict[str, Tensor]:
         """Return the tensors that :attr:`fitted` names, by their names in a file; those of a dictionary as NAME.KEY."""
@@ -323,7 +323,9 @@ class Method(ABC):
             "notes": self.notes,
         }
         with partial_file(target) as partial:
-            save_file(tensors, partial, metadata={"harness": json.dumps(header, sort_keys=True)})
+            save_file(
+                with_memory_of_their_own(tensors), partial, metadata={"harness": json.dumps(header, sort_keys=True)}
+            )
         return target
 
     @classmethod

@@ -31,16 +31,61 @@ def named_tensors(holder: Any, fitted: Iterable[str]) -> dict[str, Tensor]:
     return tensors
 
 
-def is_complete(holder: Any, entry: str) -> bool:
-    """Return True if the attribute of an entry is a tensor, or a dictionary of tensors with names."""
-    value = getattr(holder, entry.removesuffix(MANY), None)
-    if not entry.endswith(MANY):
-        return isinstance(value, Tensor)
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(key, str) and key and isinstance(tensor, Tensor) for key, tensor in value.items())
-    )
+def fitted_problem(holder: Any, fitted: Any) -> str:
+    """Return why an object is not fitted, by the first wrong entry of its ``fitted``; empty if it is.
+
+    The text completes the sentence "After fit, ...".
+    """
+    if isinstance(fitted, str):
+        return f"`fitted` is a text: write fitted = ({fitted!r},)."
+    if not fitted:
+        return (
+            "`fitted` names nothing: name the tensor attributes that fit sets, and a dictionary of tensors as 'NAME.*'."
+        )
+    return next((problem for entry in fitted if (problem := entry_problem(holder, entry))), "")
+
+
+def entry_problem(holder: Any, entry: Any) -> str:
+    """Return why an entry of ``fitted`` is no tensor, or no dictionary of tensors with names; empty if it is."""
+    if not isinstance(entry, str):
+        return f"the entry {entry!r} of `fitted` is no text: give names of attributes."
+    attribute, names_many = entry.removesuffix(MANY), entry.endswith(MANY)
+    value = getattr(holder, attribute, None)
+    if value is None:
+        if not attribute:
+            return f"the entry `{entry}` of `fitted` has no name: write 'NAME.*' for a dictionary of tensors."
+        advice = ": only attributes of the method itself can be named" if "." in attribute else ""
+        return f"`{attribute}` is not set{advice}."
+    if isinstance(value, Tensor):
+        return (
+            f"`{entry}` names a dictionary, and `{attribute}` is a Tensor: write `{attribute}`." if names_many else ""
+        )
+    if not isinstance(value, Mapping):
+        wanted = "a dictionary of tensors" if names_many else "a tensor"
+        return f"`{attribute}` is a {type(value).__name__}, not {wanted}."
+    if not names_many:
+        return f"`{entry}` names a tensor, and it is a {type(value).__name__}: write `{entry}{MANY}`."
+    if not value:
+        return f"`{attribute}` is empty: it must hold at least one tensor."
+    for key, tensor in value.items():
+        if not isinstance(key, str) or not key:
+            return f"key {key!r} of `{attribute}` is {'empty' if key == '' else 'no text'}: give each tensor a name."
+        if not isinstance(tensor, Tensor):
+            return f"`{attribute}[{key!r}]` is a {type(tensor).__name__}, not a tensor."
+    return ""
+
+
+def with_memory_of_their_own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors of which no two share memory, which safetensors refuses: the later ones are copied.
+
+    Tied weights, and views of one tensor, are therefore separate tensors once they are loaded.
+    """
+    separate, used = {}, set()
+    for name, tensor in tensors.items():
+        storage = (tensor.device, tensor.untyped_storage().data_ptr())
+        separate[name] = tensor.clone() if storage in used else tensor
+        used.add(storage)
+    return separate
 
 
 def set_tensors(holder: Any, fitted: Iterable[str], tensors: Mapping[str, Tensor], source: str) -> None:

@@ -29,6 +29,7 @@ from harness.check.method_calls import (
 )
 from methods.base import Method, make_config
 from methods.errors import UserError
+from methods.fitted_tensors import fitted_problem
 from methods.requirements import INPUT
 
 #: Allowed reconstruction error of a method that claims to be lossless, as a fraction of the largest output.
@@ -128,11 +129,8 @@ def fit(of: CheckedMethod) -> None:
     """Check that fit returns the method, with the tensors that it names."""
     method = of.fit(1)
     require(isinstance(method, Method), f"fit returns {type(method).__name__}; it must return self.")
-    require(
-        method.is_fitted,
-        f"`fitted` names {', '.join(method.fitted) or 'nothing'}, and after fit not all of these attributes are "
-        "tensors; name the tensor attributes that fit sets, and a dictionary of tensors as 'NAME.*'.",
-    )
+    problem = fitted_problem(method, method.fitted)
+    require(not problem, f"After fit, {problem}")
     of.method = method
 
 

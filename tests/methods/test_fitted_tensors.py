@@ -12,6 +12,7 @@ from deep_decoder import DeepDecoder, DeepDecoderConfig
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from harness.check.methods import check_method
 from harness.check.world import small_layer
 from harness.efficiency.cost import size_of
 from methods import UserError
@@ -63,6 +64,51 @@ def test_what_is_no_dictionary_of_tensors_is_not_fitted(layers: Any, tmp_path: P
     assert not method.is_fitted
     with pytest.raises(UserError, match="deep_decoder is not fitted"):
         method.save(tmp_path / "m.safetensors")
+
+
+def test_tensors_that_share_memory_are_saved(tmp_path: Path) -> None:
+    method = fitted(layers=1)
+    weight = method.layers["0.weight"]
+    method.layers |= {"tied": weight, "view": weight[:2], "turned": weight.T, "empty": weight[:0], "none": weight[:0]}
+    loaded = DeepDecoder.load(method.save(tmp_path / "m.safetensors"))
+    assert list(loaded.layers) == sorted(method.layers)
+    assert all(torch.equal(tensor, method.layers[name]) for name, tensor in loaded.layers.items())
+    assert method.layers["tied"] is weight
+
+
+@pytest.mark.parametrize(
+    ("entries", "value", "why"),
+    [
+        (("w.*",), torch.zeros(2), "`w.*` names a dictionary, and `w` is a Tensor: write `w`."),
+        (("w",), {"a": torch.zeros(2)}, "`w` names a tensor, and it is a dict: write `w.*`."),
+        (("w.*",), {}, "`w` is empty: it must hold at least one tensor."),
+        (("w.*",), {"a": torch.zeros(1), 1: torch.zeros(1)}, "key 1 of `w` is no text: give each tensor a name."),
+        (("w.*",), {"": torch.zeros(1)}, "key '' of `w` is empty: give each tensor a name."),
+        (("w.*",), {"a": [1.0]}, "`w['a']` is a list, not a tensor."),
+        (("w.*",), [torch.zeros(1)], "`w` is a list, not a dictionary of tensors."),
+        (("w",), 1.5, "`w` is a float, not a tensor."),
+        (("w",), None, "`w` is not set."),
+        (("w.sub.*",), {}, "`w.sub` is not set: only attributes of the method itself can be named."),
+        ((".*",), {}, "the entry `.*` of `fitted` has no name: write 'NAME.*' for a dictionary of tensors."),
+        ((7,), {}, "the entry 7 of `fitted` is no text: give names of attributes."),
+        ("w", torch.zeros(2), "`fitted` is a text: write fitted = ('w',)."),
+        ((), {}, "`fitted` names nothing: name the tensors that fit sets"),
+    ],
+)
+def test_check_names_the_entry_that_is_wrong(entries: Any, value: Any, why: str) -> None:
+    class Mine(Identity):
+        spec = Identity.spec._replace(name="mine")
+        fitted = entries
+
+        def learn(self, *arguments: Any) -> None:
+            self.w = value
+
+        def to(self, device: Any) -> Any:
+            return self
+
+    [finding] = [finding for finding in check_method(Mine) if finding.check == "fit"]
+    assert not finding.ok and finding.why.startswith(f"After fit, {why}")
+    assert not Mine().is_fitted
 
 
 @pytest.mark.parametrize("name", ["config", "save", "layers", "layers.", "other.0", "encoder.0", ".0", "notes", "*"])

@@ -39,9 +39,7 @@ def fitted_problem(holder: Any, fitted: Any) -> str:
     if isinstance(fitted, str):
         return f"`fitted` is a text: write fitted = ({fitted!r},)."
     if not fitted:
-        return (
-            "`fitted` names nothing: name the tensor attributes that fit sets, and a dictionary of tensors as 'NAME.*'."
-        )
+        return "`fitted` names nothing: name the tensors that fit sets, and a dictionary of tensors as 'NAME.*'."
     return next((problem for entry in fitted if (problem := entry_problem(holder, entry))), "")
 
 

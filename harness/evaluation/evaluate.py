@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,8 @@ def evaluate(
         between 0 and 1), ``direction`` ("higher" or "lower" is better), ``n`` (number of units, images or tokens),
         ``token_seed``, ``init_seed``, ``flags`` (reasons not to rank the row, such as "at chance; one seed"),
         ``backbone``, ``site``, ``dataset``, ``method``, ``n_units``, ``uncertainty_kind``, ``version`` of the metric,
-        ``params``, ``details`` and ``cell_id``.
+        ``params``, ``details`` and ``cell_id``. ``attrs["notes"]`` holds the notes of each cell by its id, such as the
+        metrics that were left out; a metric of ``metrics`` without a score is printed as well.
 
     Raises:
         UserError: if an argument is invalid, before anything is computed; or if a method fails, with its error.
@@ -120,6 +121,7 @@ def evaluate(
         settings=[*settings, *_metric_settings(metrics)] if isinstance(settings, list | tuple) else settings,
         methods=names,
     )
+    reporter = reporter_of(progress)
     with Entries(chosen, lambda: _width(chosen), path.parent) as entries:
         methods = entries.of(items)
         _require_effect(settings, methods)
@@ -131,9 +133,13 @@ def evaluate(
             cache=cache,
             rerun=rerun,
             log=log,
-            reporter=reporter_of(progress),
+            reporter=reporter,
         )
-        return _scores(path, summary, asked=metrics or ())
+        asked = () if metrics is None else tuple(map(str, metrics))
+        frame = _scores(path, summary, asked=asked)
+    for sentence in _missing(frame, asked):
+        reporter.say(sentence)
+    return frame
 
 
 def _require_effect(settings: Sequence[str], methods: Sequence[MethodEntry]) -> None:
@@ -194,7 +200,20 @@ def _scores(path: Path, summary: RunSummary, *, asked: Sequence[str]) -> pd.Data
     is_evidence = frame["metric"].str.startswith("evidence_") & ~frame["metric"].isin([*asked])
     frame = frame[~is_evidence].reset_index(drop=True)
     flags = _flags(opened, summary.cell_ids)
-    return frame.assign(flags=[flags.get(cell_id, "") for cell_id in frame["cell_id"]])[list(COLUMNS)]
+    frame = frame.assign(flags=[flags.get(cell_id, "") for cell_id in frame["cell_id"]])[list(COLUMNS)]
+    frame.attrs["notes"] = {cell_id: list(cells.loc[cell_id, "notes"]) for cell_id in summary.cell_ids}
+    return frame
+
+
+def _missing(frame: pd.DataFrame, asked: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence per row that lacks a metric that was asked for, with the notes of its cell that name it."""
+    for cell_id, notes in frame.attrs["notes"].items():
+        scores = frame[frame["cell_id"] == cell_id]
+        missing = [metric for metric in asked if metric not in set(scores["metric"])]
+        if missing:
+            label = scores["label"].iloc[0] if len(scores) else cell_id
+            reasons = [note for note in notes if any(metric in note for metric in missing)]
+            yield " ".join([f"{label}: no score of {', '.join(missing)}.", *reasons])
 
 
 def _flags(store: Store, cell_ids: Sequence[str]) -> Mapping[str, str]:

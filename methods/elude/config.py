@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from methods.base import MethodConfig
 from methods.elude.expansion import Searched
@@ -70,6 +70,12 @@ class ELUDeConfig(MethodConfig):
     target_setting: Searched = Field(
         "min_cluster_size", description="size that target_expansion searches", json_schema_extra=ADDED
     )
+
+    @field_validator("rho_grid")
+    @classmethod
+    def _each_margin_once(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        """Return the margins ascending, each once: their order changes no fit, so it must not change a cell's id."""
+        return tuple(sorted(set(values)))
 
     @model_validator(mode="after")
     def _cluster_fits(self) -> ELUDeConfig:

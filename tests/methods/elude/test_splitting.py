@@ -113,7 +113,10 @@ def test_settings_of_rho_reach_the_split() -> None:
     whole = methods.create("elude", **sizes).fit(tokens, site)
     assert torch.equal(whole.weights, methods.create("elude", **sizes, rho_grid=MARGINS).fit(tokens, site).weights)
     assert set(whole.config.model_dump()) & {"rho", "rho_grid", "normalise"} == set(), "earlier cells keep their ids"
-    assert grid.config.model_dump(mode="json")["rho_grid"] == [0.9, 0.2]
+    # The order changes no fit, so it is not part of the identity.
+    assert grid.config.model_dump(mode="json")["rho_grid"] == [0.2, 0.9]
+    assert grid.config == methods.create("elude", **sizes, rho_grid=[0.2, 0.9, 0.2]).config
+    assert "rho_grid" not in methods.create("elude", **sizes, rho_grid=MARGINS[::-1]).config.model_dump()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from methods.file_settings import load_config
 from methods.interface import MethodConfig
 from methods.plugin_calls import calling_object
 from methods.registry import did_you_mean
-from methods.setting_problems import quoted, reason
+from methods.setting_problems import problems_of, quoted, reason
 
 if TYPE_CHECKING:
     from methods.base import Method
@@ -40,7 +40,7 @@ def _validated(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
         return cls.Config(**values)
     except ValidationError as error:
         sentences = []
-        for problem in error.errors():
+        for problem in problems_of(error):
             where = ".".join(map(str, problem["loc"]))
             if problem["type"] == "extra_forbidden":
                 fields = list(cls.Config.model_fields)

@@ -12,12 +12,15 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from methods.setting_problems import number_text
+
 #: Nearest number to 0 that is accepted besides 0 itself: beyond float32, products of smaller ones vanish unnoticed.
 SMALLEST = 1e-30
+_WHOLE, _REAL = "a valid integer", "a valid number"
 
 
 def _whole(value: Any) -> Any:
-    _refuse_other_types(value, "a valid integer")
+    _refuse_other_types(value, _WHOLE)
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
@@ -26,7 +29,7 @@ def _whole(value: Any) -> Any:
 
 
 def _real(value: Any) -> Any:
-    _refuse_other_types(value, "a valid number")
+    _refuse_other_types(value, _REAL)
     if not isinstance(value, numbers.Real):
         return value
     try:
@@ -44,15 +47,20 @@ def _refuse_other_types(value: Any, what: str) -> None:
     if isinstance(value, bool):
         raise ValueError(f"input should be {what}, not true or false")
     if isinstance(value, str | bytes):
-        raise ValueError(f"input should be {what}, not text{'; remove the quotes' if _is_number(value) else ''}")
+        raise ValueError(_of_text(value, what))
 
 
-def _is_number(text: str | bytes) -> bool:
+def _of_text(text: str | bytes, what: str) -> str:
+    """Return what is wrong with a text in place of a number, which may be a number in quotes."""
     try:
-        float(text)
+        number = float(text)
     except ValueError:
-        return False
-    return True
+        return f"input should be {what}, not text"
+    # A command line gives NaN and infinity as text, since JSON does not have them.
+    if not math.isfinite(number):
+        return "input should be a finite number"
+    advice = f"; write {number_text(number)} without quotes" if number.is_integer() or what == _REAL else ""
+    return f"input should be {what}, not text{advice}"
 
 
 #: Whole number, also one of NumPy's.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 #: Type of a pydantic error -> key of the bound in its context, and the bound in words.
 _BOUNDS = {
@@ -15,12 +18,29 @@ _BOUNDS = {
 _LENGTH = 80
 
 
+def problems_of(error: ValidationError) -> list[Any]:
+    """Return pydantic's problems, without those that only follow from others.
+
+    Pydantic also reports a list as too short if its entries are invalid; these have their own problems.
+    """
+    problems: list[Any] = error.errors(include_url=False)
+    inside = {problem["loc"][:length] for problem in problems for length in range(len(problem["loc"]))}
+    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in inside]
+
+
 def reason(problem: Any) -> str:
     """Return what is wrong with a value, without a full stop: "it must be at most 100000"."""
     kind, context = problem["type"], problem.get("ctx") or {}
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         return f"it must be {words} {number_text(context[key])}"
+    if kind == "tuple_type":
+        return "it must be a list, in square brackets"
+    if kind == "too_short":
+        least = context["min_length"]
+        return f"it needs at least {least} entr{'y' if least == 1 else 'ies'}"
+    if kind == "too_long":
+        return f"it must have at most {context['max_length']} entries"
     message = str(problem["msg"]).removeprefix("Value error, ").removesuffix(".")
     return f"{message[:1].lower()}{message[1:]}"
 

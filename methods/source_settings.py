@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from methods.number_types import Real, Whole
+from methods.setting_problems import problems_of
 from methods.source_names import SourceClass, assigned, registrations, tree_of
 
 #: Base classes without fields, at which the search for settings ends.
@@ -42,7 +43,7 @@ def wrong_values(package: str, name: str, values: Mapping[str, Any]) -> list[Any
     try:
         model(**values)
     except ValidationError as error:
-        return list(error.errors())
+        return problems_of(error)
     return []
 
 

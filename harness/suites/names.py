@@ -15,7 +15,7 @@ from harness.suites.parsing import SuiteProblem
 from harness.suites.schema import MethodEntry, Suite, names_of, with_target_settings
 from harness.suites.toml_lines import Path
 from methods.registry import did_you_mean
-from methods.setting_problems import quoted, reason
+from methods.setting_problems import problems_of, quoted, reason
 from methods.source_settings import setting_names, wrong_values
 
 #: :func:`check` or :func:`check_sources`.
@@ -103,7 +103,7 @@ def _panel_settings(suite: Suite) -> list[SuiteProblem]:
         try:
             model(**values)
         except ValidationError as error:
-            for problem in error.errors(include_url=False):
+            for problem in problems_of(error):
                 where = ".".join(map(str, (*path, *problem["loc"])))
                 unknown = problem["type"] == "extra_forbidden"
                 hint = did_you_mean(str(problem["loc"][-1]), list(model.model_fields)) if unknown else ""
@@ -181,7 +181,7 @@ def _config_problems(
         method.Config(**with_target_settings(entry, settings).config)
     except ValidationError as error:
         names = list(method.Config.model_fields)
-        return [_setting(problem, entry, path, over, layers, names) for problem in error.errors()]
+        return [_setting(problem, entry, path, over, layers, names) for problem in problems_of(error)]
     except TypeError as error:
         return [SuiteProblem((*path, "config"), f"{entry.name}: {error}.")]
     return []

@@ -15,7 +15,7 @@ from harness.suites.schema import Judging, MethodEntry, Suite, names_of
 from harness.suites.sections import SECTIONS
 from harness.suites.toml_lines import Path, TomlLine, line_at
 from methods.registry import did_you_mean
-from methods.setting_problems import quoted, reason
+from methods.setting_problems import problems_of, quoted, reason
 
 #: Errors of pydantic that are put in words, more than are listed: several may give one sentence.
 _MOST_ERRORS = 100
@@ -127,14 +127,7 @@ def _problems(error: ValidationError | TypeError, model: type[BaseModel], prefix
     if isinstance(error, TypeError):
         return [SuiteProblem(prefix, f"{'.'.join(map(str, prefix))} must be a table.")]
     problems = []
-    errors = error.errors(include_url=False)
-    for problem in errors[:_MOST_ERRORS]:
-        # Pydantic also reports a list as too short if its only entry is invalid; the entry has its own message.
-        inside = len(problem["loc"])
-        if problem["type"] == "too_short" and any(
-            len(other["loc"]) > inside and other["loc"][:inside] == problem["loc"] for other in errors
-        ):
-            continue
+    for problem in problems_of(error)[:_MOST_ERRORS]:
         # Pydantic adds the branch of a union to the path; no key has such a name.
         location = tuple(part for part in problem["loc"] if part not in ("int", "float", "constrained-int"))
         path = (*prefix, *location)
@@ -152,13 +145,6 @@ def _sentence(problem: Any, location: Path, path: Path, model: type[BaseModel]) 
         return f"The setting {where!r} is missing."
     if kind in ("model_type", "dict_type"):
         message = "it must be a table of settings"
-    elif kind == "tuple_type":
-        message = "it must be a list, in square brackets"
-    elif kind == "too_short":
-        least = problem["ctx"]["min_length"]
-        message = f"it needs at least {least} entr{'y' if least == 1 else 'ies'}"
-    elif kind == "too_long":
-        message = f"it must have at most {problem['ctx']['max_length']} entries"
     else:
         message = reason(problem).removeprefix("input ")
         message = f"it {message}" if message.startswith("should") else message

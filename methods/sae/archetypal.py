@@ -95,7 +95,7 @@ def archetype_points(tokens: Tokens, normaliser: Normaliser, number: int, *, sou
     if tokens.n < number:
         raise UserError(
             f"archetypal_sae needs {number} archetype points, but there are only {tokens.n} probing tokens: "
-            "lower expansion_factor or keep more tokens per image."
+            "lower points, or expansion_factor if points is not set, or keep more tokens per image."
         )
     order = torch.randperm(tokens.n, generator=generator_of("archetype points", number)).numpy()
     drawn = normaliser(tokens.gather("output", np.sort(order[:number])))

@@ -21,7 +21,7 @@ from harness.datasets.loading import BrokenReport
 from harness.errors import UserError
 from methods.base import Progress, no_progress
 from methods.registry import did_you_mean
-from methods.setting_problems import quoted, reason
+from methods.setting_problems import problems_of, quoted, reason
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class HeadKind(ABC):
         try:
             return self.Settings(**values)
         except ValidationError as error:
-            raise UserError(" ".join(map(self._sentence, error.errors()))) from error
+            raise UserError(" ".join(map(self._sentence, problems_of(error)))) from error
 
     def _sentence(self, problem: Any) -> str:
         where = ".".join(map(str, problem["loc"]))

@@ -6,6 +6,7 @@ import importlib
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from harness.check import CheckTarget, check
 from harness.cli import app
 from harness.run import run
 from methods import pretrained
-from methods.training.entries import entries_from
 from results import open_store
 
 pytestmark = pytest.mark.run
@@ -111,30 +111,33 @@ def test_the_loss_has_the_three_terms_and_their_gradients(file: Path) -> None:
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-3, atol=1e-6)
 
 
-def test_the_sparse_products_of_the_page_give_the_same(file: Path) -> None:
-    [text] = [block.text for block in blocks(PAGE) if block.language == "py"]
-    scope: dict[str, Any] = {"torch": torch, "entries_from": entries_from}
-    exec(text, scope)
-    method = methods.create("my_gated_sae", **{**SETTINGS, "dead_weight": 0})
+def test_the_sparse_products_of_the_page_give_the_same(file: Path, tmp_path: Path) -> None:
+    """With the function pasted into the class of the page's file."""
+    [function] = [block.text for block in blocks(PAGE) if block.language == "py"]
+    before, penalty, after = code().replace("my_gated_sae", "pasted_sae").partition("    def penalty(")
+    (tmp_path / "pasted_sae.py").write_text(f"{before}{textwrap.indent(function, '    ')}\n{penalty}{after}")
     data = planted(256)
-    module: Any = method.trainee(64, data.tokens, None, 1)  # type: ignore[attr-defined]
-    with torch.no_grad():
-        module.bias.sub_(2.0)
     x = data.tokens.fields["output"]
-    dense = module.loss(x)
-    dense.total.backward()
-    gradients = {name: parameter.grad.clone() for name, parameter in module.named_parameters()}
-    module.zero_grad()
-    type(module).select = scope["select"]
-    codes, _ = module.codes(x)
-    assert codes.entries is not None
-    sparse = module.loss(x)
-    torch.testing.assert_close(sparse.total, dense.total)
-    assert torch.equal(sparse.fires, dense.fires)
-    sparse.total.backward()
-    for name, parameter in module.named_parameters():
-        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-3, atol=1e-6)
-    del type(module).select
+
+    def trained(name: str) -> Any:
+        method = methods.create(name, **{**SETTINGS, "dead_weight": 0})
+        module: Any = method.trainee(64, data.tokens, None, 1)  # type: ignore[attr-defined]
+        with torch.no_grad():
+            module.bias.sub_(2.0)
+        return module
+
+    with clean_registries():
+        assert "pasted_sae" in loaded(tmp_path / "pasted_sae.py", "method")
+        dense, sparse = trained("my_gated_sae"), trained("pasted_sae")
+    assert dense.codes(x)[0].entries is None and sparse.codes(x)[0].entries is not None
+    expected, loss = dense.loss(x), sparse.loss(x)
+    torch.testing.assert_close(loss.total, expected.total)
+    assert torch.equal(loss.fires, expected.fires)
+    expected.total.backward()
+    loss.total.backward()
+    gradients = dict(dense.named_parameters())
+    for name, parameter in sparse.named_parameters():
+        torch.testing.assert_close(gradients[name].grad, parameter.grad, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("format_name", ["plain", "saelens"])

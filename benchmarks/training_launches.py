@@ -179,6 +179,7 @@ def counted(family: str, precision: str, width: int, units: int, batch: int) -> 
                     module._buffers[name] = mode.from_tensor(buffer)
         batches: Any = SimpleNamespace(device=torch.device("cpu"), per_epoch=10)
         run = _Run(trainee, batches, method.config, family, no_progress, None, no_metrics, print)
+        run.reads = False
         # The encoder's input, and the target if it is another field.
         fields = 1 if method.spec.reads == "output" else 2
         rows = [torch.empty(batch, width) for _ in range(fields)]

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from methods import register
 from methods.base import MethodSpec, Tokens
+from methods.half_precision import in_float32
 from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.sae.config import FixedL0, KWarmUpConfig, SAEConfig
 from methods.sae.library import Start
@@ -77,6 +78,7 @@ class SkipTranscoder(LinearSAE[SkipTranscoderModule]):
     def decode_reads_input(self) -> bool:
         return True
 
+    @in_float32
     def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         # Without x, the base class has raised.
         assert x is not None

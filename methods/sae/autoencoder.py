@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from methods.errors import UserError
 from methods.sae.auxk import AuxK
 from methods.sae.config import FreeAtomsConfig, PreBiasConfig, SAEConfig
 from methods.sae.library import Start
@@ -73,6 +74,11 @@ class LinearAutoencoder(Trainee):
         self.config = config
         pre_bias = isinstance(config, PreBiasConfig) and config.pre_bias
         self.pre_bias = nn.Parameter(torch.zeros(start.atoms.shape[1])) if pre_bias else None
+        if config.auxk and config.auxk > len(start.weight):
+            raise UserError(
+                f"auxk = {config.auxk}, but there are only {len(start.weight)} units: lower auxk or raise "
+                "expansion_factor."
+            )
         self.auxk = AuxK(len(start.weight), config.auxk, config.auxk_tokens) if config.auxk else None
 
     # ---- what a family implements

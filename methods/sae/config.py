@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from methods.errors import UserError
 from methods.interface import ADDED
@@ -80,6 +80,12 @@ class KWarmUpConfig(SparseConfig):
         json_schema_extra=ADDED,
     )
 
+    @model_validator(mode="after")
+    def _k_start_is_used(self) -> KWarmUpConfig:
+        if self.k_start is not None and not self.k_warmup:
+            raise ValueError(f"k_start = {self.k_start} has no effect without k_warmup: set k_warmup, or leave it out")
+        return self
+
 
 class SAEConfig(SparseConfig):
     """Settings of the families with a linear encoder."""
@@ -107,6 +113,14 @@ class SAEConfig(SparseConfig):
         description="tokens without firing after which a unit is dead, with auxk; None: one epoch, at most 10 million",
         json_schema_extra=ADDED,
     )
+
+    @model_validator(mode="after")
+    def _auxk_is_used(self) -> SAEConfig:
+        for name in ("auxk_weight", "auxk_tokens"):
+            value = getattr(self, name)
+            if self.auxk is None and value != type(self).model_fields[name].default:
+                raise ValueError(f"{name} = {value} has no effect without auxk: set auxk, or leave {name} out")
+        return self
 
 
 def checked_k(k: int, name: str, n_units: int) -> int:

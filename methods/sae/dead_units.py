@@ -8,7 +8,13 @@ from methods.sae.config import SAEConfig, SparseConfig
 MANY = 0.1
 
 
-def dead_units_note(silent: float | None, n_units: int, config: SparseConfig) -> str | None:
+#: Settings whose smaller values leave more units active.
+PENALTIES = ("l1_weight", "sparsity_weight")
+
+
+def dead_units_note(
+    silent: float | None, n_units: int, config: SparseConfig, *, encoder_is_fixed: bool = False
+) -> str | None:
     """Return a sentence if more than :data:`MANY` of the units were active on no token of the last epoch.
 
     Args:
@@ -17,15 +23,17 @@ def dead_units_note(silent: float | None, n_units: int, config: SparseConfig) ->
     """
     if silent is None or silent <= MANY:
         return None
-    settings = ["a larger dead_weight"]
+    many = f"{round(silent * n_units)} of {n_units} units ({silent:.0%}) were active on no token of the last epoch."
+    if encoder_is_fixed:
+        return f"{many} No setting revives them, because the encoder is not trained."
+    settings = [f"a smaller {name}" for name in PENALTIES if getattr(config, name, 0)]
     if config.dead_over == "token":
-        settings.insert(0, 'dead_over = "batch"')
-    if isinstance(config, SAEConfig) and config.auxk is None:
+        settings.append('dead_over = "batch"')
+    settings.append("a larger dead_weight")
+    # A unit counts as dead for AuxK after one epoch by default.
+    if isinstance(config, SAEConfig) and config.auxk is None and config.epochs > 1:
         settings.append("auxk")
     if isinstance(config, SAEConfig) and config.encoder_start == "library":
         settings.append('encoder_start = "dictionary"')
     named = f"{', '.join(settings[:-1])} or {settings[-1]}" if len(settings) > 1 else settings[0]
-    return (
-        f"{round(silent * n_units)} of {n_units} units ({silent:.0%}) were active on no token of the last epoch. "
-        f"To revive them, set {named}."
-    )
+    return f"{many} To revive them, set {named}."

@@ -22,7 +22,7 @@ class GatedConfig(PreBiasConfig, FreeAtomsConfig, SparsityWarmUpConfig, SAEConfi
     """Settings of the gated SAE."""
 
     l1_weight: Real = Field(
-        1e-2, ge=0, le=1e6, description="weight of the mean over tokens of the sum of the positive gate pre-codes"
+        3e-2, ge=0, le=1e6, description="weight of the mean over tokens of the sum of the positive gate pre-codes"
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods.sae import fused_pursuit, pursuit_operations
-from methods.training import kernels
+from methods.training import kernels, pursuit_kernels
 from methods.training.entries import sparse_here
 
 #: Above this many bytes the Gram matrix is not formed, and each step multiplies by the dictionary instead.
@@ -77,7 +77,7 @@ def pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None = None, *, read
         if gram is not None and sparse_here(x):
             units = np.empty((len(x), k), dtype=np.int64)
             values = torch.empty(len(x), k, dtype=x.dtype)
-            kernels.pursue(correlations.numpy(), gram.contiguous().numpy(), k, units, values.numpy())
+            pursuit_kernels.pursue(correlations.numpy(), gram.contiguous().numpy(), k, units, values.numpy())
             return Path(torch.from_numpy(units), values)
         if gram is not None:
             if fused_pursuit.fused_here(correlations):
@@ -127,7 +127,9 @@ class Residual(torch.autograd.Function):
             directions = atoms.detach().contiguous().numpy()
             totals = np.zeros((kernels.RANGES, *atoms.shape), dtype=directions.dtype)
             rest = residual.contiguous().numpy()
-            kernels.pursue_backward(path.units.numpy(), path.values.numpy(), rest, slope.numpy(), directions, totals)
+            pursuit_kernels.pursue_backward(
+                path.units.numpy(), path.values.numpy(), rest, slope.numpy(), directions, totals
+            )
             return None, torch.from_numpy(totals).sum(0), None
         total = torch.zeros_like(atoms, memory_format=torch.contiguous_format)
         # The kernel adds up in any order, which a user may have forbidden.

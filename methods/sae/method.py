@@ -85,7 +85,9 @@ class SparseMethod(LinearDecoder, Generic[T]):
         if trainee is None:
             trainee = trained()
         self.fold(trainee, normalisers[0], normalisers[-1])
-        if self.history and (note := dead_units_note(self.history[-1].silent, self.n_units, self.config)):
+        silent = self.history[-1].silent if self.history else None
+        fixed = isinstance(trainee, LinearAutoencoder) and not trainee.weight.requires_grad
+        if note := dead_units_note(silent, self.n_units, self.config, encoder_is_fixed=fixed):
             self.notes.append(note)
         self.notes += batches.notes
 
@@ -199,6 +201,12 @@ class LinearSAE(SparseMethod[A]):
         trainee.schedule(0, batches.per_epoch * self.config.epochs)
         if trainee.auxk is not None and self.config.auxk_tokens is None:
             trainee.auxk.dead_after = min(batches.n, MOST_TOKENS)
+        seen = batches.n * self.config.epochs
+        if trainee.auxk is not None and trainee.auxk.dead_after >= seen:
+            self._note_once(
+                f"auxk acts in the last step at most: a unit counts as dead after {trainee.auxk.dead_after} tokens "
+                f"without firing, and the training has {seen}. Set a smaller auxk_tokens, or more epochs."
+            )
         if self.config.encoder_start == "dictionary":
             trainee.fit_gain(*next(batches.epoch(0)))
 

@@ -6,11 +6,12 @@ import itertools
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
+from methods.interface import ADDED
 from methods.number_types import Real
 from methods.sae.autoencoder import Codes
 from methods.sae.config import FixedL0, PreBiasConfig, SAEConfig, checked_k
@@ -20,6 +21,7 @@ from methods.training.normaliser import Normaliser
 
 #: Number of active units relative to that of the evaluation.
 Factor = Annotated[Real, Field(gt=0, le=1000)]
+Weight = Annotated[Real, Field(gt=0, le=1000)]
 
 
 class MultiTopKConfig(FixedL0, PreBiasConfig, SAEConfig):
@@ -35,6 +37,25 @@ class MultiTopKConfig(FixedL0, PreBiasConfig, SAEConfig):
         "uniform",
         description="weights of the errors: equal, or falling linearly from the fewest units to the most",
     )
+    weights: tuple[Weight, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="weights of the errors, one per factor, instead of weighting; they are scaled to a sum of 1",
+        json_schema_extra=ADDED,
+    )
+
+    @model_validator(mode="after")
+    def _one_weight_per_factor(self) -> MultiTopKConfig:
+        if self.weights is None:
+            return self
+        if len(self.weights) != len(self.factors):
+            raise ValueError(
+                f"weights has {len(self.weights)} values and factors {len(self.factors)}: give one for each"
+            )
+        if self.weighting != "uniform":
+            raise ValueError("weights and weighting both set the weights of the errors; give one of them")
+        return self
 
     @field_validator("factors")
     @classmethod
@@ -45,23 +66,37 @@ class MultiTopKConfig(FixedL0, PreBiasConfig, SAEConfig):
 
     def levels(self, name: str, n_units: int) -> list[int]:
         """Return the numbers of active units in training, ascending; equal ones count once."""
-        k = checked_k(self.k, name, n_units)
-        return sorted({min(n_units, max(1, round(factor * k))) for factor in self.factors})
+        checked_k(self.k, name, n_units)
+        return sorted({self._level(factor, n_units) for factor in self.factors})
+
+    def level_weights(self, levels: list[int], n_units: int) -> list[float]:
+        """Return the weight of the error at each level; they sum to 1."""
+        if self.weights is not None:
+            raw = [0.0] * len(levels)
+            for factor, weight in zip(self.factors, self.weights, strict=True):
+                raw[levels.index(self._level(factor, n_units))] += weight
+        elif self.weighting == "reverse":
+            raw = [float(rank) for rank in range(len(levels), 0, -1)]
+        else:
+            raw = [1.0] * len(levels)
+        return [value / sum(raw) for value in raw]
+
+    def _level(self, factor: float, n_units: int) -> int:
+        return min(n_units, max(1, round(factor * self.k)))
 
 
 class MultiTopKAutoencoder(TopKAutoencoder):
     """Codes are the largest of the last level; the error is the weighted mean of those at all levels.
 
     With levels ``k_1 < ... < k_m``: ``sum_i w_i mean (x - topk(codes, k_i) @ atoms)^2``. The weights sum to 1 and are
-    equal, or proportional to ``m, ..., 1``. L0 and dead units of the training's curves are those of ``k_m``, not of the
-    k of the evaluation.
+    equal, proportional to ``m, ..., 1``, or given. L0 and dead units of the training's curves are those of ``k_m``, not
+    of the k of the evaluation.
     """
 
     def __init__(self, start: Start, config: MultiTopKConfig, levels: list[int]) -> None:
         super().__init__(start, config, levels[-1])
         self.levels = levels
-        raw = range(len(levels), 0, -1) if config.weighting == "reverse" else [1] * len(levels)
-        self.weights = [value / sum(raw) for value in raw]
+        self.weights = config.level_weights(levels, len(start.weight))
 
     def error(self, codes: Codes, target: Tensor) -> Tensor:
         atoms, output_bias = self.atoms(), self.learned_output_bias()
@@ -86,7 +121,12 @@ def _largest(codes: Codes, k: int) -> Codes:
 
 @register
 class MultiTopKSAE(TopKSAE):
-    """TopK autoencoder trained at several numbers of active units, MSAE (Zaigrajew, Baniecki and Biecek 2025)."""
+    """TopK autoencoder trained at several numbers of active units, MSAE (Zaigrajew, Baniecki and Biecek 2025).
+
+    The reference doubles the number from one level to the next up to all units, and evaluates without a selection. Here
+    the largest level is 4 k, and the k largest codes are kept, so that rows of one k can be compared. The Multi-TopK of
+    Gao et al. is ``factors = [1, 4]`` with ``weights = [1, 0.125]``.
+    """
 
     spec = MethodSpec(
         name="multi_topk_sae",

@@ -1,4 +1,4 @@
-"""Orthogonal matching pursuit: k greedy choices, after each of which all codes are solved for again."""
+"""Orthogonal matching pursuit: k greedy choices; after each, all codes are refitted by non-negative least squares."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from methods.sae.library import build
 from methods.sae.matching_pursuit import MatchingPursuitSAE, PursuitAutoencoder
 from methods.sae.matching_pursuit_steps import Path, gram_of
 from methods.sae.revival import revival
+from methods.training import pursuit_kernels
 from methods.training.entries import Decoded, Entries, sparse_here
 from methods.training.loop import StepLoss
 from methods.training.normaliser import Normaliser
@@ -44,6 +45,11 @@ def orthogonal_pursuit(x: Tensor, atoms: Tensor, k: int, sweeps: int, gram: Tens
     """
     n = len(x)
     products = x @ atoms.T
+    if gram is not None and sparse_here(x):
+        path = Path(torch.zeros(n, k, dtype=torch.int64), x.new_zeros(n, k))
+        arrays = products.numpy(), gram.contiguous().numpy()
+        pursuit_kernels.pursue_orthogonally(*arrays, k, sweeps, path.units.numpy(), path.values.numpy())
+        return path
     units = torch.empty(n, k, dtype=torch.int64, device=x.device)
     codes = x.new_zeros(n, k)
     among = x.new_zeros(n, k, k)

@@ -18,8 +18,12 @@ class RandomMatryoshkaConfig(BatchTopKConfig):
     """Settings of the Matryoshka SAE with random prefixes."""
 
     n_prefixes: Whole = Field(10, ge=1, le=1000, description="prefixes per batch, the whole dictionary included")
-    pareto: Real = Field(
-        0.5, ge=0, le=100, description="exponent of the prefix lengths: l is drawn with density l ** -(1 + pareto)"
+    prefix_exponent: Real = Field(
+        0.5,
+        ge=1e-3,
+        le=1,
+        description="a prefix is at most l units long with probability (l / units) ** prefix_exponent; 1: all lengths "
+        "are equally likely",
     )
 
 
@@ -39,25 +43,30 @@ class RandomMatryoshkaAutoencoder(NestedAutoencoder):
     def schedule(self, step: int, total: int) -> None:
         super().schedule(step, total)
         n_units, config = len(self.weight), self.config
-        self.sizes = prefix_sizes(n_units, config.n_prefixes, config.pareto, seed=self.seed, step=step)
+        self.sizes = prefix_sizes(n_units, config.n_prefixes, config.prefix_exponent, seed=self.seed, step=step)
 
 
-def prefix_sizes(n_units: int, number: int, pareto: float, *, seed: int, step: int) -> list[int]:
-    """Return ascending lengths of prefixes: ``number - 1`` draws of 1 to n_units, and n_units; equal ones count once.
+def prefix_sizes(n_units: int, number: int, exponent: float, *, seed: int, step: int) -> list[int]:
+    """Return ascending, different lengths of prefixes: ``number - 1`` draws of 1 to n_units - 1, and n_units.
 
-    Draws follow the truncated Pareto distribution with the density ``l ** -(1 + pareto)``, by inversion.
+    Draws are without replacement, from ``P(length <= l) = (l / (n_units - 1)) ** exponent``. If there are no more than
+    ``number`` lengths, all are returned.
     """
-    uniform = np.random.default_rng([seed, step]).random(number - 1)
-    if pareto == 0:
-        lengths = n_units**uniform
-    else:
-        lengths = (1 - uniform * (1 - n_units**-pareto)) ** (-1 / pareto)
-    return sorted({*np.clip(lengths.astype(int), 1, n_units).tolist(), n_units})
+    lengths = np.arange(1, n_units)
+    if number >= n_units:
+        return [*lengths.tolist(), n_units]
+    below = np.linspace(0, 1, n_units) ** exponent
+    drawn = np.random.default_rng([seed, step]).choice(lengths, number - 1, replace=False, p=np.diff(below))
+    return [*sorted(drawn.tolist()), n_units]
 
 
 @register
 class RandomMatryoshkaSAE(BatchTopKSAE):
-    """Matryoshka sparse autoencoder with prefixes drawn for each batch (Nabeshima 2024) and BatchTopK codes."""
+    """Matryoshka sparse autoencoder with prefixes drawn for each batch (Nabeshima 2024) and BatchTopK codes.
+
+    The law of the lengths is that of the reference's code. The reference has ReLU codes with a sparsity penalty, and
+    sorts the units by their activity as it trains; here codes are BatchTopK, and units keep their places.
+    """
 
     spec = MethodSpec(
         name="random_matryoshka_sae",
@@ -65,6 +74,8 @@ class RandomMatryoshkaSAE(BatchTopKSAE):
         family="sae",
         reads="output",
         reference="Nabeshima 2024, Matryoshka sparse autoencoders; Bussmann et al. 2025",
+        # Version 2: lengths are drawn as in the reference, most of them long. They were drawn with density l ** -1.5.
+        version=2,
     )
     Config = RandomMatryoshkaConfig
 

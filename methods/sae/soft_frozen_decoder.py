@@ -70,6 +70,18 @@ class SoftFrozenDecoderSAE(TopKSAE):
     )
     Config = SoftFrozenConfig
 
+    @torch.no_grad()
+    def keep(self, trainee: TopKAutoencoder) -> None:
+        assert isinstance(trainee, SoftFrozenAutoencoder)
+        cosines = (trainee.directions * trainee.first).sum(1)
+        n_bound = int((cosines < self.config.least_cosine + 1e-3).sum())
+        if n_bound < len(cosines) / 2:
+            self.notes.append(
+                f"{n_bound} of {len(cosines)} atoms have reached the smallest cosine with their start, "
+                f"{self.config.least_cosine:g}. The others are free, as in topk_sae: with longer training or a larger "
+                "least_cosine the bound has more effect."
+            )
+
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> SoftFrozenAutoencoder:
         k = self.config.k_of(self.spec.name, n_units)
         return SoftFrozenAutoencoder(self.start(n_units, tokens, seed), self.config, k)

@@ -10,10 +10,10 @@ import numpy as np
 from numba import prange
 
 from methods.compiled_loops import parallel
-from methods.training.kernels import EXACT, FAST, RANGES, Array
+from methods.training.kernels import FAST, RANGES, STRICT, Array, row_sum
 
 
-@parallel(EXACT)
+@parallel(STRICT)
 def rectify(pre: Array, totals: Array, counts: Array) -> None:
     """Write ``relu(pre)`` in place of pre (n, n_units); NaN stays NaN.
 
@@ -24,16 +24,15 @@ def rectify(pre: Array, totals: Array, counts: Array) -> None:
     for part in prange(RANGES):
         count, zero = counts[part], pre.dtype.type(0)
         for s in range(part * n // RANGES, (part + 1) * n // RANGES):
-            row, total = pre[s], zero
+            row = pre[s]
             for f in range(n_units):
                 value = zero if row[f] < 0 else row[f]
                 row[f] = value
                 count[f] += np.int32(1) if value != 0 else np.int32(0)
-                total += value
-            totals[s] = total
+            totals[s] = row_sum(row)
 
 
-@parallel(EXACT)
+@parallel(STRICT)
 def keep_from(pre: Array, threshold: Array, totals: Array, counts: Array) -> None:
     """Set the entries of each row of pre (n, n_units) to zero that are not above 0 or are below threshold (n,).
 
@@ -43,16 +42,15 @@ def keep_from(pre: Array, threshold: Array, totals: Array, counts: Array) -> Non
     for part in prange(RANGES):
         count, zero = counts[part], pre.dtype.type(0)
         for s in range(part * n // RANGES, (part + 1) * n // RANGES):
-            row, least, total = pre[s], threshold[s], zero
+            row, least = pre[s], threshold[s]
             for f in range(n_units):
                 value = zero if row[f] < least or row[f] <= 0 else row[f]
                 row[f] = value
                 count[f] += np.int32(1) if value != 0 else np.int32(0)
-                total += value
-            totals[s] = total
+            totals[s] = row_sum(row)
 
 
-@parallel(EXACT)
+@parallel(STRICT)
 def active_slope(codes: Array, of_codes: Array, of_total: float, slope: Array, totals: Array) -> None:
     """Write the gradient at the pre-codes of active entries: ``of_codes + of_total`` where codes is not 0, else 0.
 
@@ -69,18 +67,15 @@ def active_slope(codes: Array, of_codes: Array, of_total: float, slope: Array, t
                 total[f] += value
 
 
-@parallel(EXACT)
+@parallel(STRICT)
 def to_shares(rows: Array) -> None:
     """Set negative entries of rows (n, m) to zero and divide each row by its sum plus 1e-8; NaN stays NaN."""
     n, m = rows.shape
     for s in prange(n):
         row, zero = rows[s], rows.dtype.type(0)
-        total = zero
         for f in range(m):
-            value = zero if row[f] < 0 else row[f]
-            row[f] = value
-            total += value
-        total += rows.dtype.type(1e-8)
+            row[f] = zero if row[f] < 0 else row[f]
+        total = row_sum(row) + rows.dtype.type(1e-8)
         for f in range(m):
             row[f] /= total
 

@@ -28,12 +28,13 @@ EXACT = {"reassoc", "contract", "nsz"}
 #: Number of columns that are tested together: two cache lines of float32, a few vector instructions.
 BLOCK = 32
 
-#: Number of partial sums of a dot product whose order of additions is fixed: one cache line of float32.
+#: Number of partial sums of a row whose order of additions is fixed: one cache line of float32.
 LANES = 16
 
 #: Without reordered sums. Of a kernel that reorders them, numba may run other machine code in the process that compiles
 #: it than in later ones, which load it from the cache; a resumed training would then differ in the last digits.
 ORDERED = FAST - {"reassoc"}
+STRICT = EXACT - {"reassoc"}
 
 #: Number of ranges into which the rows of the parallel backward pass are split, for any number of threads.
 RANGES = 8
@@ -223,7 +224,23 @@ def group_ends(units: Array, offsets: Array, sizes: Array, ends: Array) -> None:
             ends[s * m + i + 1] = position
 
 
-@parallel(EXACT)
+@njit(fastmath=STRICT, cache=True)
+def row_sum(row: Array) -> Any:
+    """Return the sum of row (m,), added in a fixed order in which it is vectorised."""
+    lanes = np.zeros(LANES, row.dtype)
+    whole = len(row) - len(row) % LANES
+    for left in range(0, whole, LANES):
+        for lane in range(LANES):
+            lanes[lane] += row[left + lane]
+    total = lanes[0]
+    for lane in range(1, LANES):
+        total += lanes[lane]
+    for j in range(whole, len(row)):
+        total += row[j]
+    return total
+
+
+@parallel(STRICT)
 def nest(parts: Array, target: Array, errors: Array) -> None:
     """Write the squared errors of nested sums, and in place of the parts their gradients.
 
@@ -238,92 +255,12 @@ def nest(parts: Array, target: Array, errors: Array) -> None:
         for i in range(1, m):
             for j in range(d):
                 part[i, j] += part[i - 1, j]
-        total = parts.dtype.type(0)
+        squares = np.zeros(d, parts.dtype)
         for i in range(m):
             for j in range(d):
-                total += part[i, j] * part[i, j]
-        errors[s] = total
+                squares[j] += part[i, j] * part[i, j]
+        errors[s] = row_sum(squares)
         for back in range(1, m):
             i = m - 1 - back
             for j in range(d):
                 part[i, j] += part[i + 1, j]
-
-
-@parallel(FAST)
-def pursue(correlations: Array, gram: Array, k: int, units: Array, values: Array) -> None:
-    """Run matching pursuit from correlations (n, n_units) = x @ D.T and gram (n_units, n_units) = D @ D.T.
-
-    Each of k times: the unit of the largest correlation (of equals the lowest) with that correlation as its step, into
-    units and values (n, k); then ``correlations -= step * gram[unit]``, which gives the correlations of the next
-    residual. correlations is overwritten.
-    """
-    n, n_units = correlations.shape
-    for s in prange(n):
-        row = correlations[s]
-        best = 0
-        for f in range(1, n_units):
-            if row[f] > row[best]:
-                best = f
-        for i in range(k):
-            step = row[best]
-            units[s, i] = best
-            values[s, i] = step
-            other = gram[best]
-            block = 0
-            highest = row[0] - step * other[0]
-            for left in range(0, n_units, 2 * BLOCK):
-                right = min(left + 2 * BLOCK, n_units)
-                row[left] -= step * other[left]
-                top = row[left]
-                for f in range(left + 1, right):
-                    value = row[f] - step * other[f]
-                    row[f] = value
-                    top = value if value > top else top
-                if left == 0 or top > highest:
-                    highest = top
-                    block = left
-            best = block
-            for f in range(block + 1, min(block + 2 * BLOCK, n_units)):
-                if row[f] > row[best]:
-                    best = f
-
-
-@parallel(ORDERED)
-def pursue_backward(units: Array, values: Array, residual: Array, gradient: Array, atoms: Array, totals: Array) -> None:
-    """Add the gradient of the atoms through the k steps ``r <- r - <r, d> d`` of each row, backwards, to totals.
-
-    units, values (n, k); residual, gradient (n, d): the last residual and the loss's gradient there;
-    atoms (n_units, d); totals (RANGES, n_units, d), initially zeros: one sum for each range of rows, added up by the
-    caller.
-    """
-    n, k = units.shape
-    d = residual.shape[1]
-    for part in prange(RANGES):
-        total = totals[part]
-        here = np.empty(d, dtype=residual.dtype)
-        slope = np.empty(d, dtype=residual.dtype)
-        lanes = np.empty(LANES, dtype=residual.dtype)
-        whole = d - d % LANES
-        for s in range(part * n // RANGES, (part + 1) * n // RANGES):
-            for j in range(d):
-                here[j] = residual[s, j]
-                slope[j] = gradient[s, j]
-            for back in range(k):
-                i = k - 1 - back
-                step = values[s, i]
-                atom = atoms[units[s, i]]
-                out = total[units[s, i]]
-                for lane in range(LANES):
-                    lanes[lane] = 0
-                for j in range(0, whole, LANES):
-                    for lane in range(LANES):
-                        lanes[lane] += slope[j + lane] * atom[j + lane]
-                along = lanes[0]
-                for lane in range(1, LANES):
-                    along += lanes[lane]
-                for j in range(whole, d):
-                    along += slope[j] * atom[j]
-                for j in range(d):
-                    here[j] += step * atom[j]
-                    out[j] -= step * slope[j] + along * here[j]
-                    slope[j] -= along * atom[j]

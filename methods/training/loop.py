@@ -170,6 +170,8 @@ class _Run:
         on_device = self.backend is not None or device.type == "cuda"
         self.rate = torch.zeros((), device=device) if on_device else None
         """learning rate of the step, if it must be on the device"""
+        self.reads = self.rate is None
+        """whether values may be read back within a step: nothing waits for them"""
         # The fused form makes one pass over the parameters where the default makes ten.
         self.optimiser = torch.optim.Adam(
             self.parameters, lr=self.config.learning_rate, fused=True, capturable=self.rate is not None
@@ -254,7 +256,7 @@ class _Run:
             losses = self.trainee.loss(*batch)
         losses.total.backward()
         self.trainee.adjust_gradients()
-        clip_gradients(self.parameters, self.config.clip_norm, read=self.rate is None)
+        clip_gradients(self.parameters, self.config.clip_norm, read=self.reads)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.trainee.project()

@@ -22,6 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "archetypal_sae": {"expansion_factor": 2, "k": 4, "epochs": 4, "batch_size": 64},
     "matching_pursuit_sae": {"expansion_factor": 2, "k": 4, "epochs": 2, "batch_size": 64},
     "frozen_decoder_sae": {"expansion_factor": 2, "k": 4, "epochs": 4, "batch_size": 64},
+    "skip_transcoder": {"expansion_factor": 2, "k": 4, "epochs": 4, "batch_size": 64},
     "transcoder": {"expansion_factor": 2, "epochs": 4, "batch_size": 64},
     "pca": {"n_components": 5},
     "ica": {"n_components": 5},

@@ -35,7 +35,7 @@ OTHERS: dict[str, Any] = {
     "n_prefixes": 2,
     "normalise": False,
     "outlier_factor": 1.0,
-    "pareto": 3.0,
+    "prefix_exponent": 1.0,
     "parts": 2,
     "points": 30,
     "pre_bias": True,
@@ -53,6 +53,7 @@ OTHERS: dict[str, Any] = {
     "threshold_rate": 1.0,
     "top_k_fraction": 0.5,
     "umap_dims": 2,
+    "weights": (1.0, 2.0, 3.0, 4.0, 5.0),
 }
 #: Of training and search: how far they go, not what a method consists of.
 AMOUNTS = (
@@ -62,12 +63,13 @@ AMOUNTS = (
 )  # fmt: skip
 #: What one setting needs of others to have a say, in all families.
 WITH_ALL: dict[str, dict[str, Any]] = {
-    "auxk": {"auxk_tokens": 1},
     "auxk_tokens": {"auxk": 3},
     "auxk_weight": {"auxk": 3, "auxk_tokens": 1},
     "k_start": {"k_warmup": 0.5},
 }
-#: The same in one family.
+#: Settings that have no effect without one, and are refused alone.
+ALONG: dict[str, dict[str, Any]] = {"auxk": {"auxk_tokens": 1}}
+#: What one setting needs in one family.
 WITH: dict[tuple[str, str], dict[str, Any]] = {
     ("elude", "min_cluster_fraction"): {"min_cluster_size": None},
     ("elude", "top_k_fraction"): {"top_k": None},
@@ -85,6 +87,8 @@ WITH: dict[tuple[str, str], dict[str, Any]] = {
 INSTEAD_OF: dict[tuple[str, str], tuple[str, ...]] = {("random_split", "counts_of"): ("parts",)}
 #: Another machine's, an extra's, or the same as the default on a CPU.
 NOT_HERE = [("backend", "cuml"), ("umap_backend", "cuml"), ("umap_dims", 2), ("precision", "float32")]
+#: Settings that a family inherits and refuses.
+REFUSED = [("frozen_encoder_sae", setting) for setting in ("auxk", "auxk_tokens", "auxk_weight", "pre_bias")]
 #: One step of everything is enough.
 SHORT = {"epochs": 1, "iterations": 5, "encode_iterations": 10}
 
@@ -115,7 +119,7 @@ def variants(name: str) -> list[Variant]:
     small = {**small_settings(cls), **{setting: value for setting, value in SHORT.items() if setting in fields}}
     found = [Variant("as it is", "", small, small)]
     for setting, field in fields.items():
-        if setting in AMOUNTS:
+        if setting in AMOUNTS or (name, setting) in REFUSED:
             continue
         counted = get_origin(field.annotation) is Literal
         values = get_args(field.annotation) if counted else (OTHERS[setting],)
@@ -123,5 +127,6 @@ def variants(name: str) -> list[Variant]:
             if value != field.default and (setting, value) not in NOT_HERE:
                 rest = {**small, **WITH_ALL.get(setting, {}), **WITH.get((name, setting), {})}
                 rest = {key: rest[key] for key in rest if key not in INSTEAD_OF.get((name, setting), ())}
-                found.append(Variant(f"{setting} = {value}", setting, {**rest, setting: value}, rest))
+                along = {**ALONG.get(setting, {}), setting: value}
+                found.append(Variant(f"{setting} = {value}", setting, {**rest, **along}, rest))
     return found

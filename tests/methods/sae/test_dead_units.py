@@ -13,9 +13,12 @@ from torch import Tensor
 import methods
 from methods.sae.config import FixedL0, FixedL0Config, SparseConfig
 from methods.sae.dead_units import MANY, dead_units_note
+from methods.sae.gated import GatedConfig
+from methods.sae.jumprelu import JumpReLUConfig
 from methods.sae.library import start
 from methods.sae.matching_pursuit import PursuitAutoencoder
 from methods.sae.topk import TopKAutoencoder
+from methods.sae.vanilla import VanillaConfig
 from methods.training.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.run
@@ -90,6 +93,14 @@ def test_the_note_recommends_what_the_fit_does_not_have_and_only_if_many_units_a
     note = dead_units_note(0.25, 8, given)
     assert note is not None and note.startswith("2 of 8 units (25%)") and "dead_over" not in note
     assert dead_units_note(MANY, 8, given) is None and dead_units_note(None, 8, given) is None
+    assert "auxk" in str(dead_units_note(0.25, 8, given))
+    assert "auxk" not in str(dead_units_note(0.25, 8, FixedL0Config(epochs=1)))
+    for config in (VanillaConfig(), GatedConfig()):
+        assert "set a smaller l1_weight, " in str(dead_units_note(0.25, 8, config))
+    assert "set a smaller sparsity_weight, " in str(dead_units_note(0.25, 8, JumpReLUConfig()))
+    assert "smaller" not in str(dead_units_note(0.25, 8, VanillaConfig(l1_weight=0)))
+    fixed = dead_units_note(0.25, 8, given, encoder_is_fixed=True)
+    assert fixed is not None and fixed.endswith("No setting revives them, because the encoder is not trained.")
     assert "encoder_start" not in str(dead_units_note(0.25, 8, FixedL0(dead_weight=0)))
 
 

@@ -148,19 +148,26 @@ def test_multi_topk_is_the_weighted_mean_over_its_levels() -> None:
             torch.testing.assert_close(module.weight.grad, weight.grad, rtol=1e-4, atol=1e-7)
             torch.testing.assert_close(module.directions.grad, atoms.grad, rtol=1e-4, atol=1e-7)
     assert MultiTopKConfig(k=4, factors=(0.1, 0.2, 100)).levels("x", 50) == [1, 50]
+    given = MultiTopKConfig(k=4, factors=(0.1, 0.2, 1, 4), weights=(1, 2, 8, 1))
+    assert given.level_weights(given.levels("x", 50), 50) == [0.25, 8 / 12, 1 / 12]
+    for wrong in ({"weights": (1, 2)}, {"weights": (1,) * 5, "weighting": "reverse"}, {"weights": (1, 2, 3, 4, 0)}):
+        with pytest.raises(ValueError, match="weights"):
+            MultiTopKConfig(**wrong)
 
 
 def test_the_prefixes_of_a_batch_follow_from_seed_and_step() -> None:
     sizes = [prefix_sizes(1000, 5, 0.5, seed=3, step=step) for step in range(2000)]
     assert sizes == [prefix_sizes(1000, 5, 0.5, seed=3, step=step) for step in range(2000)]
     assert sizes != [prefix_sizes(1000, 5, 0.5, seed=4, step=step) for step in range(2000)]
-    assert all(row[-1] == 1000 and row == sorted(set(row)) and row[0] >= 1 for row in sizes)
-    # Of the density l ** -1.5 from 1 to 1000, (1 - 10 ** -0.5) / (1 - 1000 ** -0.5) lie below 10: .706.
-    single = np.array([prefix_sizes(1000, 2, 0.5, seed=0, step=step)[0] for step in range(4000)])
-    assert float((single < 10).mean()) == pytest.approx(0.706, abs=0.025)
-    # With exponent 0, the logarithm is uniform: a third below 10.
-    flat = np.array([prefix_sizes(1000, 2, 0.0, seed=0, step=step)[0] for step in range(4000)])
-    assert float((flat < 10).mean()) == pytest.approx(1 / 3, abs=0.025)
+    assert all(row[-1] == 1000 and row == sorted(set(row)) and row[0] >= 1 and len(row) == 5 for row in sizes)
+    assert prefix_sizes(4, 10, 0.5, seed=0, step=0) == [1, 2, 3, 4] and prefix_sizes(1, 3, 0.5, seed=0, step=0) == [1]
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 0.001])
+def test_the_law_of_the_prefixes(exponent: float) -> None:
+    single = np.array([prefix_sizes(1000, 2, exponent, seed=0, step=step)[0] for step in range(4000)])
+    for length in (1, 62, 250, 750):
+        assert float((single <= length).mean()) == pytest.approx((length / 999) ** exponent, abs=0.03)
 
 
 def test_random_prefixes_nest() -> None:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from in_memory import small_layer
 from torch import Tensor, nn
+from variants import REFUSED
 
 import methods
+from methods.errors import UserError
 from methods.sae.autoencoder import LinearAutoencoder
 from methods.sae.batchtopk import BatchTopKConfig
 from methods.sae.config import FixedL0, FixedL0Config
@@ -87,7 +89,11 @@ def test_the_pre_bias_is_subtracted_before_the_encoder_and_added_after_the_decod
         torch.testing.assert_close(getattr(trainee, name).grad, expected.grad, rtol=1e-3, atol=1e-6)
 
 
-WITH_PRE_BIAS = [name for name in methods.names() if "pre_bias" in methods.METHODS.get(name).Config.model_fields]
+WITH_PRE_BIAS = [
+    name
+    for name in methods.names()
+    if "pre_bias" in methods.METHODS.get(name).Config.model_fields and (name, "pre_bias") not in REFUSED
+]
 
 
 @pytest.mark.parametrize("name", WITH_PRE_BIAS)
@@ -155,7 +161,8 @@ def test_it_is_removed_before_gradients_are_clipped(name: str, removed: bool, mo
             p for p in parameters if p.shape == (18, 6) and bool(((p.norm(dim=1) - 1).abs() < 1e-4).all())
         )
         assert directions.grad is not None
-        along.append(float((directions.grad * directions).sum(1).abs().max() / directions.grad.norm()))
+        of_directions = directions.detach()
+        along.append(float((directions.grad * of_directions).sum(1).abs().max() / directions.grad.norm()))
         clip(parameters, limit, read=read)
 
     monkeypatch.setattr(loop, "clip_gradients", clipped)
@@ -163,6 +170,34 @@ def test_it_is_removed_before_gradients_are_clipped(name: str, removed: bool, mo
     fitted(name, remove_parallel_gradient=removed, **more)
     assert len(along) == 16
     assert max(along) < 1e-5 if removed else max(along) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "message"),
+    [
+        ("topk_sae", {"k_start": 30}, "k_start = 30 has no effect without k_warmup"),
+        ("topk_sae", {"auxk_weight": 1.0}, "auxk_weight = 1.0 has no effect without auxk"),
+        ("vanilla_sae", {"auxk_tokens": 9}, "auxk_tokens = 9 has no effect without auxk"),
+        ("frozen_encoder_sae", {"auxk": 4}, "auxk trains the encoder, which is fixed here"),
+        ("frozen_encoder_sae", {"pre_bias": True}, "pre_bias trains the encoder, which is fixed here"),
+    ],
+)
+def test_settings_without_effect_are_refused(name: str, config: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        methods.create(name, **config)
+
+
+def test_more_dead_units_per_token_than_units_are_refused() -> None:
+    site, tokens = small_layer()
+    with pytest.raises(UserError, match=r"auxk = 999, but there are only \d+ units"):
+        methods.create("topk_sae", auxk=999, k=2, epochs=1).fit(tokens, site, seed=0)
+
+
+def test_a_note_if_the_training_is_too_short_for_a_unit_to_count_as_dead() -> None:
+    site, tokens = small_layer()
+    for epochs, config, noted in ((1, {}, True), (2, {}, False), (2, {"auxk_tokens": 10**6}, True)):
+        method = methods.create("topk_sae", auxk=2, k=2, epochs=epochs, **config).fit(tokens, site, seed=0)
+        assert any("auxk acts in the last step at most" in note for note in method.notes) == noted
 
 
 # ---- warm-ups

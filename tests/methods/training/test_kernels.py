@@ -16,7 +16,7 @@ PROGRAM = """
 import hashlib
 import numpy as np
 import methods
-from methods.training import kernels
+from methods.training import dense_kernels, kernels, pursuit_kernels
 
 generator = np.random.default_rng(0)
 n, n_units, k = 256, 200, 8
@@ -31,14 +31,35 @@ for d in (50, 64, 384):
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
     x = generator.normal(size=(n, d)).astype(np.float32)
     units, values = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
-    kernels.pursue(x @ atoms.T, atoms @ atoms.T, k, units, values)
+    pursuit_kernels.pursue(x @ atoms.T, atoms @ atoms.T, k, units, values)
     offsets = np.arange(0, n * k + 1, k)
     rows, entries = np.empty_like(x), np.empty(n * k, np.float32)
     kernels.weighted_rows(units.ravel(), offsets, values.ravel(), atoms, rows)
     kernels.row_products(units.ravel(), offsets, x, atoms, entries)
     totals = np.zeros((kernels.RANGES, n_units, d), np.float32)
-    kernels.pursue_backward(units, values, x - rows, x, atoms, totals)
+    pursuit_kernels.pursue_backward(units, values, x - rows, x, atoms, totals)
     show(d, units, values, rows, entries, totals)
+    pursuit_kernels.pursue_orthogonally(x @ atoms.T, atoms @ atoms.T, k, 5, units, values)
+    pre = generator.normal(size=(n, d)).astype(np.float32)
+    chosen, largest, cuts = np.empty((n, k), np.int64), np.empty((n, k), np.float32), np.empty(n, np.float32)
+    kernels.largest(pre, k, chosen, largest)
+    kernels.cuts(pre, k, cuts)
+    parts, errors = generator.normal(size=(n, 5, d)).astype(np.float32), np.empty(n, np.float32)
+    kernels.nest(parts, pre, errors)
+    shares, kept, relu, slope = pre.copy(), pre.copy(), pre.copy(), np.empty_like(pre)
+    dense_kernels.to_shares(shares)
+    sums, counts, columns = np.empty(n, np.float32), np.zeros((8, d), np.int32), np.zeros((8, d), np.float32)
+    dense_kernels.rectify(relu, sums, counts)
+    dense_kernels.active_slope(relu, pre, 0.3, slope, columns)
+    more = np.empty(n, np.float32)
+    dense_kernels.keep_from(kept, cuts, more, counts)
+    show("omp", units, values)
+    show("selected", chosen, largest, cuts)
+    show("nested", parts, errors)
+    show("shares", shares)
+    show("rectified", relu, sums)
+    show("slope", slope, columns)
+    show("kept", kept, more, counts)
 """
 
 
@@ -49,4 +70,4 @@ def test_compiling_and_loading_give_the_same_bits(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
         for _ in range(2)
     )
-    assert len(first.stdout.splitlines()) == 3 and second.stdout == first.stdout
+    assert len(first.stdout.splitlines()) == 24 and second.stdout == first.stdout

@@ -80,7 +80,7 @@ def evaluate(
     statistics = UnitStatistics(calls.n_units, baseline.top_images)
     labels = torch.from_numpy(baseline.images.labels)
     tokens: dict[str, Tensor] = {}
-    input_share = InputShare() if method.decode_reads_input and not method.spec.virtual else None
+    input_share = InputShare() if not method.spec.virtual and method.decode_reads_input else None
 
     def edit(q: Tensor, a: Tensor) -> Tensor:
         x = (q if method.spec.reads == "input" else a).flatten(0, 1)

@@ -52,13 +52,12 @@ def same_codes_at_each_call(of: CheckedMethod) -> None:
         )
 
 
-def usable_dictionary(of: CheckedMethod) -> Dictionary:
-    """Return the method's dictionary.
+def usable_dictionary(of: CheckedMethod, dictionary: Dictionary | None) -> Dictionary:
+    """Return what one call of dictionary() has returned.
 
     Raises:
-        NotApplicable: if it has none, or what it returns is none, which another check reports.
+        NotApplicable: if it is None, or no valid dictionary, which another check reports.
     """
-    dictionary = of.method.dictionary()
     if dictionary is None:
         raise NotApplicable(NO_DICTIONARY)
     if dictionary_type_problem(dictionary) or dictionary_problem(*dictionary, of.method.n_units, of.site):
@@ -68,10 +67,11 @@ def usable_dictionary(of: CheckedMethod) -> Dictionary:
 
 def same_dictionary_at_each_call(of: CheckedMethod) -> None:
     """Check that dictionary() gives the same atoms and parents each time, also after encode and decode."""
-    if of.method.dictionary() is None:
+    first = of.method.dictionary()
+    if first is None:
         of.method.reconstruct(of.method.encode(of.x), of.x)
         require(of.method.dictionary() is None, "dictionary() gives None at one call and atoms at a later one.")
-    dictionary = usable_dictionary(of)
+    dictionary = usable_dictionary(of, first)
     parents, before = dictionary.parents, dictionary.atoms.clone()
     of.method.reconstruct(of.method.encode(of.x), of.x)
     again = of.method.dictionary()

@@ -318,7 +318,7 @@ def decode_reads_input_is_correct(of: CheckedMethod) -> str:
 
 def dictionary_matches_decode(of: CheckedMethod) -> None:
     """Check that decode(codes) is codes @ atoms plus an offset if the atoms are writers."""
-    atoms, _, side = usable_dictionary(of)
+    atoms, _, side = usable_dictionary(of, of.method.dictionary())
     if side == "reader" or of.method.spec.virtual:
         raise NotApplicable("the atoms are not a decoder")
     if of.method.decode_reads_input:

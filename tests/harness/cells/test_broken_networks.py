@@ -94,6 +94,7 @@ def test_codes_of_nan_are_called_by_their_name(virtual: bool) -> None:
     method: Any = SimpleNamespace(
         n_units=2,
         spec=SimpleNamespace(name="mine", reads="output", virtual=virtual),
+        decode_reads_input=False,
         encode=lambda x: torch.full((len(x), 2), math.nan),
         decode=lambda codes: torch.zeros(len(codes), 3),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, final
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -110,6 +110,9 @@ class Method(ABC):
         if not hasattr(cls.decode, INPUT) and not getattr(cls.decode, "__isabstractmethod__", False):
             # A class that is no method may come before one among the bases.
             cls.decode = checked_decode(cls.decode)  # type: ignore[method-assign]
+        if cls.reconstruct is not Method.reconstruct:
+            # It is given x in any case, which `decode` gets only with decode_reads_input.
+            raise UserError(f"{cls.__name__} overrides reconstruct: override decode, which reconstruct calls.")
 
     # ---- what a method implements
 
@@ -228,6 +231,7 @@ class Method(ABC):
         """True if ``decode`` needs what ``encode`` has read: the scale of each token, or the input of a skip."""
         return False
 
+    @final
     def reconstruct(self, codes: Tensor, x: Tensor) -> Tensor:
         """Return the output (n, d_out) of codes (n, n_units) of x (n, d_in) or (n, d_out)."""
         return self.decode(codes, x)

@@ -122,6 +122,14 @@ def test_a_decode_that_returns_its_target_does_not_see_it() -> None:
     assert note.startswith("decode explains 100.0% of the variance")
 
 
+def test_a_method_cannot_take_its_target_by_overriding_reconstruct() -> None:
+    with pytest.raises(UserError, match="Mine overrides reconstruct: override decode"):
+        type("Mine", (Identity,), {"reconstruct": lambda self, codes, x: x})
+    mixin = type("Target", (), {"reconstruct": lambda self, codes, x: x})
+    with pytest.raises(UserError, match="Mine overrides reconstruct"):
+        type("Mine", (mixin, Identity), {})
+
+
 @pytest.mark.parametrize(
     ("x", "why"),
     [

@@ -17,7 +17,7 @@ from methods.plugin_files import load_plugin_file
 
 TITLE = "Leaks over 20 cells, and a method that runs out of memory"
 ORDER = 8
-LIMIT_S = 35
+LIMIT_S = 30
 
 GREEDY = '''
 """Method that allocates a petabyte."""

@@ -6,6 +6,7 @@ Multiply-accumulates per token, for n units::
     linear encoder (SAEs, transcoder, ICA)      n d_read + n d_out, in addition to the layer's d_in d_out
     atoms that encode and decode                2 n d_out
     matching pursuit, k steps with Gram matrix  n d_out + (k - 1) n + n d_out
+    orthogonal matching pursuit, the same       n d_out + k (k - 1) / 2 n + n d_out
     split, unedited                             d_in d_out, nothing else
     split, materialised                         n d_in instead of d_in d_out
     split, all sub-units read                   d_in d_out + n d_in
@@ -36,6 +37,7 @@ from methods.linear_decoder import LinearDecoder
 from methods.registry import is_built_in
 from methods.sae.matching_pursuit import MatchingPursuitSAE
 from methods.sae.method import LinearSAE
+from methods.sae.orthogonal_pursuit import OrthogonalPursuitSAE
 
 #: Number of random tokens on which products are counted if there is no formula for a method.
 COUNTED_TOKENS = 8
@@ -67,9 +69,8 @@ def extra_macs(method: Method, d_in: int, d_out: int, mode: str = "") -> Macs:
         return Macs(extra.get(mode, 0), "analytic")
     if isinstance(method, LinearSAE):
         return Macs(method.encoder_weight.numel() + method.atoms.numel(), "analytic")
-    # Not its subclasses, which take other steps.
-    if type(method) is MatchingPursuitSAE:
-        return Macs(2 * method.atoms.numel() + (method.config.k - 1) * method.n_units, "analytic")
+    if isinstance(method, MatchingPursuitSAE) and (steps := _pursuit_steps(method)) is not None:
+        return Macs(2 * method.atoms.numel() + steps * method.n_units, "analytic")
     if isinstance(method, LinearDictionary) and method.spec.name in _LINEAR_ENCODERS:
         return Macs(2 * method.atoms.numel(), "analytic")
     return Macs(_counted(method, d_in, d_out), "counted")
@@ -88,11 +89,22 @@ def encode_macs(method: Method, d_in: int, d_out: int) -> Macs:
         return Macs(method.weights.numel(), "analytic")
     if isinstance(method, LinearSAE):
         return Macs(method.encoder_weight.numel(), "analytic")
-    if type(method) is MatchingPursuitSAE:  # not its subclasses, which take other steps
-        return Macs(method.atoms.numel() + (method.config.k - 1) * method.n_units, "analytic")
+    if isinstance(method, MatchingPursuitSAE) and (steps := _pursuit_steps(method)) is not None:
+        return Macs(method.atoms.numel() + steps * method.n_units, "analytic")
     if isinstance(method, LinearDictionary) and method.spec.name in _LINEAR_ENCODERS:
         return Macs(method.atoms.numel(), "analytic")
     return _counted_macs(method, _counted_per_token(method.encode, _random_tokens(method, d_in, d_out)))
+
+
+def _pursuit_steps(method: MatchingPursuitSAE) -> int | None:
+    """Return how often a pursuit subtracts a row of the Gram matrix from the correlations; None for subclasses of others."""
+    # By type, since a subclass may take other steps.
+    if type(method) is MatchingPursuitSAE:
+        return int(method.config.k) - 1
+    if type(method) is OrthogonalPursuitSAE:
+        # All rows again in each step, because all codes change.
+        return int(method.config.k * (method.config.k - 1) // 2)
+    return None
 
 
 def decode_macs(method: Method, d_in: int, d_out: int) -> Macs:

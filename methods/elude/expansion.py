@@ -18,6 +18,9 @@ TRIES = 12
 # two values that were tried.
 _LARGEST_STEP_UP, _LARGEST_STEP_DOWN = 4.0, 64.0
 
+# Bounds of the power of the size to which the excess is taken to be proportional, from two values that were tried.
+_LEAST_POWER, _GREATEST_POWER = 0.25, 4.0
+
 #: Setting that is searched.
 Searched = Literal["min_cluster_size", "top_k"]
 
@@ -105,8 +108,9 @@ def _next(tried: dict[int, float], target: float, low: int, high: int, *, rising
         value = round(ends[0] * (ends[1] / ends[0]) ** ratio)
         value = min(max(value, ends[0] + 1), ends[1] - 1)
         return value if ends[0] < value < ends[1] and value not in tried else None
-    nearest = (max if (not large) == rising else min)(tried)
-    step = math.exp(excess(target) - excess(tried[nearest]))
+    towards = max if (not large) == rising else min
+    nearest = towards(tried)
+    step = math.exp((excess(target) - excess(tried[nearest])) / _power(tried, nearest, towards))
     # More sub-units take more memory, so they are approached in small steps.
     step = min(max(step, 1 / _LARGEST_STEP_DOWN), _LARGEST_STEP_UP)
     value = round(nearest * (step if rising else 1 / step))
@@ -114,6 +118,19 @@ def _next(tried: dict[int, float], target: float, low: int, high: int, *, rising
         value += 1 if (step > 1) == rising else -1
     value = min(max(value, low), high)
     return None if value in tried else value
+
+
+def _power(tried: dict[int, float], nearest: int, towards: Callable[[list[int]], int]) -> float:
+    """Return how much the excess changes with the logarithm of the size between the two values nearest to the target.
+
+    1 if only one value was tried.
+    """
+    others = [value for value in tried if value != nearest]
+    if not others:
+        return 1.0
+    other = towards(others)
+    power = abs(excess(tried[nearest]) - excess(tried[other])) / abs(math.log(nearest / other))
+    return min(max(power, _LEAST_POWER), _GREATEST_POWER)
 
 
 def excess(factor: float) -> float:

@@ -135,8 +135,8 @@ def test_reading_the_codes_of_each_method_costs_its_products_by_hand() -> None:
             "pure": 2 * d_out * d_in + n * d_in,
             # The projection on the atoms, and one product with the Gram matrix in each step.
             "nmf": n * d_out + method.config.encode_iterations * n * n if name == "nmf" else 0,
-            # And the products of each chosen atom with those chosen before it and itself; the rest is sums.
-            "omp_sae": n * d_out + d_out * sum(range(1, method.config.k + 1)) if name == "omp_sae" else 0,
+            # In each step a row of the Gram matrix for each unit chosen so far.
+            "omp_sae": n * d_out + n * sum(range(method.config.k)) if name == "omp_sae" else 0,
         }
         assert encode.value == by_hand.get(name, n * read), name
         unchanged = spec.virtual or name in ("elude", "random_split", "identity")

@@ -97,7 +97,7 @@ def encode_macs(method: Method, d_in: int, d_out: int) -> Macs:
 
 
 def _pursuit_steps(method: MatchingPursuitSAE) -> int | None:
-    """Return how often a pursuit subtracts a row of the Gram matrix from the correlations; None for subclasses of others."""
+    """Return how often a pursuit subtracts a row of the Gram matrix from the correlations; None if not known."""
     # By type, since a subclass may take other steps.
     if type(method) is MatchingPursuitSAE:
         return int(method.config.k) - 1

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from documents import VERBS
 from pydantic import BaseModel
-from variants import built_in
+from variants import REFUSED, built_in
 
 import harness.planted  # noqa: F401 - registers the method `oracle`
 import methods
@@ -110,9 +110,17 @@ def test_absurd_values_of_method_settings_are_refused_with_the_bound(name: str) 
             if isinstance(value, int) and value is not True and 2**62 < value < 10**300:
                 assert "at most" in said or "below" in said
         for value in (np.float32(0.25), np.int64(3)) if not whole else (np.int64(3),):
-            others = {"min_cluster_size": 2} if (name, setting) == ("elude", "top_k") else {}
-            if _is_allowed(kinds[0][1], value):
+            others = {"min_cluster_size": 2} if (name, setting) == ("elude", "top_k") else NEEDED.get(setting, {})
+            if _is_allowed(kinds[0][1], value) and (name, setting) not in REFUSED:
                 assert type(getattr(make_config(cls, {**others, setting: value}), setting)) is kinds[0][0]
+
+
+#: What a setting has no effect without, and is refused.
+NEEDED: dict[str, dict[str, Any]] = {
+    "auxk_weight": {"auxk": 1},
+    "auxk_tokens": {"auxk": 1},
+    "k_start": {"k_warmup": 0.5},
+}
 
 
 def _is_allowed(constraints: tuple[Any, ...], value: Any) -> bool:

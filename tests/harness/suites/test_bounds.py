@@ -95,7 +95,7 @@ def test_absurd_values_of_method_settings_are_refused_with_the_bound(name: str) 
     cls = methods.METHODS.get(name)
     for setting, field in cls.Config.model_fields.items():
         [*kinds] = numbers_in(field.annotation, tuple(field.metadata))
-        if not kinds or typing.get_origin(field.annotation) is tuple:
+        if not kinds or any(typing.get_origin(kind) is tuple for kind in _members(field.annotation)):
             continue
         whole = kinds[0][0] is int
         for value in ABSURD:
@@ -113,6 +113,15 @@ def test_absurd_values_of_method_settings_are_refused_with_the_bound(name: str) 
             others = {"min_cluster_size": 2} if (name, setting) == ("elude", "top_k") else NEEDED.get(setting, {})
             if _is_allowed(kinds[0][1], value) and (name, setting) not in REFUSED:
                 assert type(getattr(make_config(cls, {**others, setting: value}), setting)) is kinds[0][0]
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """Return the types of an optional annotation, or the annotation alone."""
+    return (
+        typing.get_args(annotation)
+        if typing.get_origin(annotation) in (typing.Union, types.UnionType)
+        else (annotation,)
+    )
 
 
 #: What a setting has no effect without, and is refused.

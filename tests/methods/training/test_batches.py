@@ -211,7 +211,7 @@ def test_other_errors_of_loading_are_raised(tokens: TokenSet, monkeypatch: pytes
 def test_a_missing_part_is_an_error_of_the_loop(tokens: TokenSet, resident: bool) -> None:
     batches = batches_of(tokens, resident=resident)
     (tokens.folder / "input-00001.npy").unlink()
-    with pytest.raises(UserError, match="input-00001.npy"):
+    with pytest.raises(UserError, match=r"input-00001\.npy"):
         list(batches.epoch(0))
 
 

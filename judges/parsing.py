@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 #: Longer replies are invalid. 512 tokens are about 2000 characters.
 MAX_REPLY_CHARS = 16_384
 
-_FENCE = re.compile(r"```[A-Za-z]*[ \t]*\r?\n?")
 # Models put line breaks inside strings; they do not make the answer ambiguous.
 _DECODER = json.JSONDecoder(strict=False)
 _ANSWER_KEY = re.compile(r"""["']answer["']\s*:\s*["']?\s*(\w*)""")
+#: An answer in words before the object: "Answer: B", "the answer is **A**".
+_ANSWER_IN_PROSE = re.compile(r"(?i)\banswer\b(?:\s{1,4}is)?[\s:*\"'`=]{1,8}(?:grid\s{1,4})?([AB])\b")
+_THOUGHTS, _END_OF_THOUGHTS = "<think>", "</think>"
 _SPACE = " \t\r\n"
 
 
@@ -42,20 +44,24 @@ class _Object(NamedTuple):
 def parse_reply(text: str | None) -> Verdict:
     """Read a judge's reply of at most ``MAX_REPLY_CHARS`` characters.
 
-    Accepted are a JSON object whose ``answer`` is exactly "A" or "B", the same inside a Markdown fence, with text after
-    it, or cut off anywhere after the answer. Everything else is invalid: prose, other keys, other answers, two answers
-    that differ, an answer that is itself cut off. Never raises.
+    Accepted is a JSON object whose ``answer`` is exactly "A" or "B", also inside a Markdown fence, after a block of
+    thoughts (``<think> ... </think>``), with prose before or after it, or cut off anywhere after the answer. Everything
+    else is invalid: prose alone, other keys, other answers, two answers that differ (thoughts apart), an answer that is
+    itself cut off. Never raises.
     """
     if isinstance(text, str) and len(text) > MAX_REPLY_CHARS:
         return _invalid(f"the reply is longer than {MAX_REPLY_CHARS} characters")
     if not isinstance(text, str) or not text.strip():
         return _invalid("the reply is empty")
-    body = text.strip().removeprefix("\ufeff").lstrip()
-    fence = _FENCE.match(body)
-    if fence is not None:
-        body = body[fence.end() :].lstrip()
-    if not body.startswith("{"):
-        return _invalid("the reply does not start with a JSON object")
+    body = _without_thoughts(text.strip().removeprefix("\ufeff").lstrip())
+    if body is None:
+        return _invalid("the reply ends within its thoughts")
+    start = body.find("{")
+    if start < 0:
+        return _invalid("there is no JSON object in the reply")
+    before, body = body[:start], body[start:]
+    if set(before) & set("[]}"):
+        return _invalid("the reply is no JSON")
     try:
         parsed = _read_object(body)
     except (ValueError, RecursionError):
@@ -65,12 +71,24 @@ def parse_reply(text: str | None) -> Verdict:
         return _invalid("there is no answer in the reply")
     if any(value not in ("A", "B") for value in answers):
         return _invalid('the answer is neither "A" nor "B"')
-    later = {match.group(1) for match in _ANSWER_KEY.finditer(parsed.rest)}
-    if len({*answers, *later}) > 1:
+    others = {match.group(1) for match in _ANSWER_KEY.finditer(parsed.rest)}
+    others |= {match.group(1).upper() for match in _ANSWER_IN_PROSE.finditer(before)}
+    if len({*answers, *others}) > 1:
         return _invalid("the reply gives two answers")
     # Escapes within the reply can give characters that the reply itself does not contain.
     reasons = {key: storable_text(value) for key, value in parsed.pairs if isinstance(value, str)}
     return Verdict(answers[0], reasons.get("reasoning_a"), reasons.get("reasoning_b"))
+
+
+def _without_thoughts(text: str) -> str | None:
+    """Return a reply without the thoughts before it, or None if it ends within them.
+
+    Templates may open the thoughts in the prompt: then only their end is in the reply, and must not follow an object.
+    """
+    head, end, tail = text.partition(_END_OF_THOUGHTS)
+    if text.startswith(_THOUGHTS):
+        return tail.lstrip() if end else None
+    return tail.lstrip() if end and "{" not in head else text
 
 
 def storable_text(text: str) -> str:

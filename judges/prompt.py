@@ -44,6 +44,15 @@ REPLY_SCHEMA: dict[str, Any] = {
 }
 
 
+def reply_schema(reason_chars: int) -> dict[str, Any]:
+    """Return :data:`REPLY_SCHEMA` with a largest length of each reason in characters."""
+    properties = {
+        name: {**kind, "maxLength": reason_chars} if name != "answer" else kind
+        for name, kind in REPLY_SCHEMA["properties"].items()
+    }
+    return {**REPLY_SCHEMA, "properties": properties}
+
+
 class Prompt(NamedTuple):
     """Text of a prompt, and the version under which replies to it are kept."""
 

@@ -32,9 +32,9 @@ def sampling_of(question: Question) -> dict[str, float]:
     return {"temperature": RETRY_TEMPERATURE, "max_tokens": tokens, "seed": SEED + question.attempt - 1}
 
 
-# Tokens of one grid, by a part of the model's name. Qwen: one per 32 x 32 px. Gemma 3: always 256. InternVL: 256 for
-# each 448 px tile, 3 x 3 of them and one overview.
-_GRID_TOKENS = (("qwen", (GRID_PX // 32) ** 2), ("gemma-3", 256), ("internvl", 10 * 256))
+# Tokens of one grid, by a part of the model's name. Qwen: one per 32 x 32 px, sides rounded to a multiple. Gemma 3:
+# always 256. InternVL: 256 for each 448 px tile, 3 x 3 of them and one overview.
+_GRID_TOKENS = (("qwen", round(GRID_PX / 32) ** 2), ("gemma-3", 256), ("internvl", 10 * 256))
 
 
 class LanguageModelJudge(Judge):

@@ -8,73 +8,71 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from judges.base import Judge, Keep, Question, Reply
 from judges.grids import Album, Grid
 from judges.panel import PANELS, SETTINGS, Wanted
-from judges.prompt import REPLY_SCHEMA, Prompt
+from judges.prompt import Prompt, reply_schema
 from judges.sampling import SEED, LanguageModelJudge, optional_package, requested_models, sampling_of
+from judges.vllm_options import MAX_MODEL_LEN, MAX_NUM_SEQS, REASON_CHARS, VllmOptions
 from methods.errors import UserError, first_line
-from methods.number_types import Real, Whole
 from methods.setting_problems import quoted, reason
 
-BATCH = 64
-#: An engine that refuses this many questions, each asked alone, is considered dead.
-GIVE_UP_AFTER = 8
-MAX_MODEL_LEN = 32768
+#: Questions that the engine has at a time: it computes :data:`MAX_NUM_SEQS` of them, and others wait for their places.
+IN_FLIGHT = 2 * MAX_NUM_SEQS
+#: An engine that refuses this many questions in a row will refuse all.
+GIVE_UP_AFTER = 32
 
-
-class VllmOptions(BaseModel):
-    """Arguments of ``vllm.LLM`` that a panel may set; those that are not given keep vLLM's defaults."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    gpu_memory_utilization: Real = Field(0.9, ge=0.01, le=1, description="share of the GPU's memory that vLLM takes")
-    tensor_parallel_size: Whole = Field(1, ge=1, le=1024, description="number of GPUs that share a model")
-    dtype: str = Field("auto", description="type of the weights")
-    quantization: str | None = Field(None, description="quantisation of the weights")
-    trust_remote_code: bool = Field(False, strict=True, description="run code from the model's repository")
+#: vLLM's own messages belong to stderr, since stdout may be read by programs; nothing is sent to its authors.
+ENVIRONMENT = {
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_DO_NOT_TRACK": "1",
+}
 
 
 class VllmJudge(LanguageModelJudge):
-    """One model: a name on the Hugging Face hub or the path of a local folder, with further arguments of ``vllm.LLM``.
+    """One model: a name on the Hugging Face hub or the path of a local folder, with options of ``vllm.LLM``.
 
     It is loaded when it is entered as a context manager, and removed from the GPU on exit.
     """
 
     kind = "vllm"
 
-    def __init__(self, model: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, model: str, options: VllmOptions) -> None:
         super().__init__(model)
-        self._arguments = arguments
+        self._options = options
         self._engine: Any = None
 
     def settings(self) -> dict[str, Any]:
-        changing = {key: value for key, value in self._arguments.items() if key in ("dtype", "quantization")}
-        return {**super().settings(), "max_model_len": MAX_MODEL_LEN, **changing}
+        bounds = {"max_model_len": MAX_MODEL_LEN, "reason_chars": REASON_CHARS}
+        return {**super().settings(), **bounds, **self._options.of_replies()}
 
     def __enter__(self) -> VllmJudge:
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         vllm = optional_package("vllm", "vllm")
         try:
             self._engine = vllm.LLM(
                 model=self.name,
                 max_model_len=MAX_MODEL_LEN,
-                max_num_seqs=BATCH,
-                limit_mm_per_prompt={"image": 2},
+                max_num_seqs=MAX_NUM_SEQS,
                 seed=SEED,
-                **{"tensor_parallel_size": 1, **self._arguments},
+                **self._options.arguments(),
             )
         except Exception as error:  # vLLM's own errors have no common base but this one
             raise UserError(
-                f"vLLM could not start {self.name!r}: {_reason(error)}. "
-                "`harness doctor` shows what this machine has; use --panel openai for a server on another machine."
+                f"vLLM could not start {self.name!r}: {_reason(error).rstrip('.')}. {_advice(error)}"
             ) from error
         return self
 
@@ -90,74 +88,115 @@ class VllmJudge(LanguageModelJudge):
         importlib.import_module("vllm.distributed.parallel_state").cleanup_dist_env_and_memory()
 
     def ask(self, questions: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
-        for start in range(0, len(questions), BATCH):
-            batch = questions[start : start + BATCH]
-            try:
-                replies = self._chat(batch, prompt, album)
-            except Exception as error:
-                self._require_alive(error)
-                # One prompt that the engine refuses fails the whole batch, so find it.
-                replies = self._one_by_one(batch, prompt, album, keep)
-            else:
-                keep(replies)
-            if len(batch) >= GIVE_UP_AFTER and not any(reply.came for reply in replies):
-                raise UserError(
-                    f"{self.name!r} gave no reply to {len(batch)} questions in a row ({replies[-1].finish_reason}). "
-                    "The other replies are stored; repeat the command to ask the rest."
-                )
+        """Ask all questions, always :data:`IN_FLIGHT` of them at a time, and keep each reply as it comes."""
+        waiting = deque(questions)
+        asked: dict[str, Question] = {}
+        refused = 0
+        last = time.perf_counter()
+        while waiting or asked:
+            while waiting and len(asked) < IN_FLIGHT:
+                question = waiting.popleft()
+                try:
+                    request = self._enqueue(question, prompt, album)
+                except Exception as error:
+                    self._require_alive(error)
+                    reason = f"error: {_reason(error)[:200]}"
+                    keep([Reply(self.key(question, prompt), question.attempt, None, reason)])
+                    refused += 1
+                    if refused >= GIVE_UP_AFTER:
+                        raise self._stopped(f"refused {refused} questions in a row ({reason})") from error
+                else:
+                    asked[request] = question
+                    refused = 0
+            if not asked:
+                continue
+            if not self._engine.llm_engine.has_unfinished_requests():
+                raise self._stopped(f"lost {len(asked)} questions")
+            outputs = [output for output in self._step() if output.finished and output.request_id in asked]
+            now = time.perf_counter()
+            if outputs:
+                seconds, last = (now - last) / len(outputs), now
+                keep([self._reply(asked.pop(output.request_id), prompt, output, seconds) for output in outputs])
 
-    def _one_by_one(self, batch: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> list[Reply]:
-        """Ask and keep each question alone.
+    def _enqueue(self, question: Question, prompt: Prompt, album: Album) -> str:
+        """Give one question to the engine and return the identifier that its output will have."""
+        (request,) = self._engine.enqueue_chat(
+            [_messages(question, prompt, album)], sampling_params=[_sampling_params(question)], use_tqdm=False
+        )
+        # The engine's own identifier is that of the request with a random part behind it.
+        return str(request).partition("-")[0]
+
+    def _step(self) -> Sequence[Any]:
+        """Return the outputs that came since the last call, after waiting for some.
 
         Raises:
-            UserError: the engine died; the replies before are kept.
+            UserError: the engine fails.
         """
-        replies = []
-        for question in batch:
-            try:
-                reply = self._chat([question], prompt, album)[0]
-            except Exception as error:
-                self._require_alive(error)
-                reply = Reply(self.key(question, prompt), question.attempt, None, f"error: {_reason(error)[:200]}")
-            keep([reply])
-            replies.append(reply)
-        return replies
+        try:
+            outputs: Sequence[Any] = self._engine.llm_engine.step()
+        except Exception as error:
+            self._require_alive(error)
+            # The error does not say which of the requests it is of.
+            raise self._stopped(f"failed: {_reason(error)}") from error
+        return outputs
+
+    def _reply(self, question: Question, prompt: Prompt, output: Any, seconds: float) -> Reply:
+        completion = output.outputs[0]
+        reason = completion.finish_reason or "unknown"
+        return Reply(
+            self.key(question, prompt),
+            question.attempt,
+            None if reason in _UNANSWERED else completion.text,
+            reason,
+            seconds,
+            len(output.prompt_token_ids or ()),
+            len(completion.token_ids),
+        )
 
     def _require_alive(self, error: Exception) -> None:
         """Raise UserError if an error says that the engine's process has died, so that no question will be answered."""
         if "EngineDeadError" in {kind.__name__ for kind in type(error).__mro__}:
-            raise UserError(
-                f"The vLLM engine of {self.name!r} died; its reason stands in the log above. "
-                "The replies that came before are stored; repeat the command to ask the rest."
-            ) from error
+            raise self._stopped("died; its reason stands in the log above") from error
 
-    def _chat(self, batch: Sequence[Question], prompt: Prompt, album: Album) -> list[Reply]:
-        started = time.perf_counter()
-        outputs = self._engine.chat(
-            [_messages(question, prompt, album) for question in batch],
-            sampling_params=[_sampling_params(question) for question in batch],
-            use_tqdm=False,
+    def _stopped(self, what: str) -> UserError:
+        """Return the error of an engine that gives no more replies."""
+        return UserError(
+            f"The vLLM engine of {self.name!r} {what.rstrip('.')}. "
+            "The replies that came before are stored; repeat the command to ask the rest."
         )
-        seconds = (time.perf_counter() - started) / len(batch)
-        completions = [output.outputs[0] for output in outputs]
-        return [
-            Reply(
-                self.key(question, prompt),
-                question.attempt,
-                completion.text,
-                completion.finish_reason or "unknown",
-                seconds,
-                len(output.prompt_token_ids or ()),
-                len(completion.token_ids),
-            )
-            for question, output, completion in zip(batch, outputs, completions, strict=True)
-        ]
+
+
+#: Ends of a request that gave no reply.
+_UNANSWERED = ("abort", "error")
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of an error's message, or its type if it has none."""
+    """Return the sentence of an error's message that says what is wrong: its first line, or its type if it has none.
+
+    Of a pydantic error the first line is only a count; the reason follows it.
+    """
+    if found := _PYDANTIC_REASON.search(str(error)):
+        return found.group(1)
     name = type(error).__name__
     return first_line(error).removeprefix(f"{name}: ")
+
+
+#: The sentence after the count, and after the field if the error names one.
+_PYDANTIC_REASON = re.compile(
+    r"validation errors? for [^\n]*\n(?:[^\n]*\n)?\s*(?:Value|Assertion) error, (.*?)(?: \[type=|\n|$)"
+)
+#: Words of messages about memory, of vLLM and of CUDA.
+_OF_MEMORY = re.compile(r"(?i)memory|kv.?cache|max_num_batched_tokens|max_model_len")
+
+
+def _advice(error: Exception) -> str:
+    """Return a sentence on what to do about an engine that does not start."""
+    if _OF_MEMORY.search(str(error)):
+        return (
+            "If memory is missing: set a smaller max_num_batched_tokens, enforce_eager = true, a larger "
+            "gpu_memory_utilization or tensor_parallel_size, or end other programs on the GPU."
+        )
+    return "`harness doctor` shows what this machine has; use --panel openai for a server on another machine."
 
 
 def _messages(question: Question, prompt: Prompt, album: Album) -> list[dict[str, Any]]:
@@ -174,7 +213,9 @@ def _picture(grid: Grid, album: Album) -> Image.Image:
 
 
 def _sampling_params(question: Question) -> Any:
-    structured = importlib.import_module("vllm.sampling_params").StructuredOutputsParams(json=REPLY_SCHEMA)
+    structured = importlib.import_module("vllm.sampling_params").StructuredOutputsParams(
+        json=reply_schema(REASON_CHARS)
+    )
     vllm = optional_package("vllm", "vllm")
     return vllm.SamplingParams(**sampling_of(question), structured_outputs=structured)
 
@@ -188,10 +229,9 @@ def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
     judges = []
     for name, options in requested_models(wanted):
         try:
-            VllmOptions(**options)
+            judges.append(VllmJudge(name, VllmOptions(**options)))
         except ValidationError as error:
             raise UserError(_option_error(error)) from error
-        judges.append(VllmJudge(name, options))
     return tuple(judges)
 
 

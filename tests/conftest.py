@@ -28,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run tests marked slow")
     parser.addoption("--gpu", action="store_true", help="run tests marked gpu")
     parser.addoption("--browser", action="store_true", help="run tests marked browser")
+    parser.addoption("--vllm", action="store_true", help="run tests marked vllm")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,6 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ("slow", "slow: run with --slow"),
         ("gpu", "needs a GPU: run with --gpu"),
         ("browser", "needs a browser: run with --browser"),
+        ("vllm", "needs the real vLLM: make test-vllm"),
     ):
         if not config.getoption(f"--{flag}"):
             for item in items:

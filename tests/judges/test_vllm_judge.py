@@ -302,9 +302,7 @@ is larger than the available KV cache memory (9.4 GiB). [type=value_error, input
     For further information visit https://errors.pydantic.dev/2.12/v/value_error"""
 
 
-@pytest.mark.parametrize(
-    "error", [KeyError("architectures"), AttributeError("no tokenizer"), EngineDeadError()]
-)
+@pytest.mark.parametrize("error", [KeyError("architectures"), AttributeError("no tokenizer"), EngineDeadError()])
 def test_whatever_stops_the_start_is_one_sentence(
     vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:

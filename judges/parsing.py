@@ -15,6 +15,8 @@ _DECODER = json.JSONDecoder(strict=False)
 _ANSWER_KEY = re.compile(r"""["']answer["']\s*:\s*["']?\s*(\w*)""")
 #: An answer in words before the object: "Answer: B", "the answer is **A**".
 _ANSWER_IN_PROSE = re.compile(r"(?i)\banswer\b(?:\s{1,4}is)?[\s:*\"'`=]{1,8}(?:grid\s{1,4})?([AB])\b")
+#: Start of what is kept of a server's reply in another format (:func:`judges.chat_completion.unusable`).
+_UNUSABLE = re.compile(r"HTTP \d+: ")
 _THOUGHTS, _END_OF_THOUGHTS = "<think>", "</think>"
 _SPACE = " \t\r\n"
 
@@ -53,6 +55,8 @@ def parse_reply(text: str | None) -> Verdict:
         return _invalid(f"the reply is longer than {MAX_REPLY_CHARS} characters")
     if not isinstance(text, str) or not text.strip():
         return _invalid("the reply is empty")
+    if _UNUSABLE.match(text):
+        return _invalid("the reply of the server is no chat completion")
     body = _without_thoughts(text.strip().removeprefix("\ufeff").lstrip())
     if body is None:
         return _invalid("the reply ends within its thoughts")

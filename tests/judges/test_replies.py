@@ -72,6 +72,7 @@ def test_what_is_taken(text: str, answer: str) -> None:
         f"The answer is **grid B**.\n{FULL}",
         f"My answer: 'b'. In JSON: {FULL}",
         f"Sure! {{not json}} {FULL}",
+        f"HTTP 200: {FULL}",
         f"Sure! [{FULL}]",
         f"Sure! {FULL} or {FULL.replace(chr(34) + 'A' + chr(34), chr(34) + 'B' + chr(34))}",
         f"<think>{FULL}",

@@ -80,7 +80,11 @@ def test_kernels_replace_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     assert counts[0].gigabytes < counts[1].gigabytes / 2
 
 
-@pytest.mark.parametrize("family", trained_families())
+#: Its choices take 19,000 operations, which are counted one by one.
+LONG = [pytest.param("omp_sae", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("family", [*(name for name in trained_families() if name != "omp_sae"), *LONG])
 def test_every_step_is_counted(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No operation of a step needs a value to know the size of its result."""
     without_kernels(monkeypatch)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import torch
 from PIL import Image
 from pydantic import ValidationError
 
@@ -62,6 +63,7 @@ class VllmJudge(LanguageModelJudge):
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         vllm = optional_package("vllm", "vllm")
+        _release_cached_memory()
         try:
             self._engine = vllm.LLM(
                 model=self.name,
@@ -168,6 +170,13 @@ class VllmJudge(LanguageModelJudge):
 
 #: Ends of a request that gave no reply.
 _UNANSWERED = ("abort", "error")
+
+
+def _release_cached_memory() -> None:
+    """Give back what PyTorch keeps of the GPU for this process: the engine refuses to start if too little is free."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def _reason(error: Exception) -> str:

@@ -339,6 +339,17 @@ def test_messages_of_vllm_go_to_stderr_and_nothing_to_its_authors(vllm: Recorder
         assert os.environ["VLLM_NO_USAGE_STATS"] == os.environ["VLLM_DO_NOT_TRACK"] == "1"
 
 
+@pytest.mark.parametrize("used", [False, True])
+def test_cached_memory_of_the_gpu_is_released_before_a_model_starts(
+    vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: bool
+) -> None:
+    released: list[int] = []
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: used)
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: released.append(len(vllm.engines)))
+    judged(tmp_path, 1, ["m", "n", "o"])
+    assert released == ([0, 1, 2] if used else [])
+
+
 def test_options_of_the_engine_and_which_make_another_judge(vllm: Recorder, tmp_path: Path) -> None:
     def judge_of(**options: Any) -> Judge:
         (judge,) = make_panel("vllm", Wanted("vit", ({"name": "m"},), options)).judges

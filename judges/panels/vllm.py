@@ -10,13 +10,13 @@ import gc
 import importlib
 import os
 import re
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import torch
 from PIL import Image
 from pydantic import ValidationError
 
@@ -175,7 +175,9 @@ _UNANSWERED = ("abort", "error")
 def _release_cached_memory() -> None:
     """Give back what PyTorch keeps of the GPU for this process: the engine refuses to start if too little is free."""
     gc.collect()
-    if torch.cuda.is_initialized():
+    # Not imported for this: a process without it has no memory of the GPU.
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 

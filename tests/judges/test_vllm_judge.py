@@ -344,6 +344,7 @@ def test_cached_memory_of_the_gpu_is_released_before_a_model_starts(
     vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: bool
 ) -> None:
     released: list[int] = []
+    importlib.import_module("torch")
     monkeypatch.setattr("torch.cuda.is_initialized", lambda: used)
     monkeypatch.setattr("torch.cuda.empty_cache", lambda: released.append(len(vllm.engines)))
     judged(tmp_path, 1, ["m", "n", "o"])

@@ -37,7 +37,7 @@ from methods.linear_decoder import LinearDecoder
 from methods.registry import is_built_in
 from methods.sae.matching_pursuit import MatchingPursuitSAE
 from methods.sae.method import LinearSAE
-from methods.sae.orthogonal_pursuit import OrthogonalPursuitSAE
+from methods.sae.omp import OrthogonalPursuitSAE
 
 #: Number of random tokens on which products are counted if there is no formula for a method.
 COUNTED_TOKENS = 8

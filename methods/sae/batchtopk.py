@@ -67,16 +67,16 @@ class BatchTopKAutoencoder(WithK):
         """Return positive entries of pre (n, n_units), among them the k * n largest."""
         # A bound from a sample leaves few values to sort. The last step's threshold may have fallen far since.
         sample = pre.flatten()[:: max(1, pre.numel() // BOUND_SAMPLE) | 1].numpy()
-        place = max(0, len(sample) - 1 - 2 * self.k * len(sample) // pre.shape[1])
+        rank = max(0, len(sample) - 1 - 2 * self.k * len(sample) // pre.shape[1])
         tiny = torch.finfo(pre.dtype).tiny
-        candidates = all_from(pre, max(float(np.partition(sample, place)[place]), tiny))
+        candidates = all_from(pre, max(float(np.partition(sample, rank)[rank]), tiny))
         return candidates if len(candidates.values) >= self.k * len(pre) else all_from(pre, tiny)
 
     def _cut(self, candidates: Tensor, n: int) -> float:
         """Return the (k * n)-th largest of the candidates of n rows, 0 if there are fewer, and note it."""
-        place = len(candidates) - self.k * n
+        rank = len(candidates) - self.k * n
         # Some ten times faster than torch's selection.
-        cut = float(np.partition(candidates.numpy(), place)[place]) if place >= 0 else 0.0
+        cut = float(np.partition(candidates.numpy(), rank)[rank]) if rank >= 0 else 0.0
         self.note(torch.tensor(cut))
         return cut
 

@@ -83,8 +83,8 @@ def tokenizer_of(kind: str) -> PreTrainedTokenizerFast:
     else:
         inner, byte_level = Tokenizer(models.BPE()), pre_tokenizers.ByteLevel(add_prefix_space=False)
         inner.pre_tokenizer, inner.decoder = byte_level, decoders.ByteLevel()
-        known = {"initial_alphabet": byte_level.alphabet(), "special_tokens": SPECIAL[kind]}
-        inner.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=320, **known))
+        trainer_options = {"initial_alphabet": byte_level.alphabet(), "special_tokens": SPECIAL[kind]}
+        inner.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=320, **trainer_options))
     template = (GEMMA if kind == "gemma3" else TURN).replace("PARTS", PARTS).replace("IMAGE", IMAGE[kind])
     named = {**USUAL[kind], "extra_special_tokens": FURTHER.get(kind, {}), "chat_template": template}
     return PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=32768, **named)
@@ -129,19 +129,27 @@ def files_of(family: str, tokenizer: PreTrainedTokenizerFast, px: int) -> tuple[
             for name, token in zip(("boi", "eoi", "image"), FURTHER[family].values(), strict=True)
         }
         marks["mm_tokens_per_image"] = tokens
-        own = {"image_processor_type": "Gemma3ImageProcessor", "do_pan_and_scan": None, "image_seq_length": tokens}
+        processor_options = {
+            "image_processor_type": "Gemma3ImageProcessor",
+            "do_pan_and_scan": None,
+            "image_seq_length": tokens,
+        }
         name = "Gemma3Processor"
     else:
         text["model_type"], tokens = "qwen2", (side // 28) ** 2
         marks = {"image_token_id": ids("<IMG_CONTEXT>"), "image_seq_length": tokens, "tie_word_embeddings": False}
-        own = {"image_processor_type": "GotOcr2ImageProcessorFast", "max_patches": 12, "crop_to_patches": False}
+        processor_options = {
+            "image_processor_type": "GotOcr2ImageProcessorFast",
+            "max_patches": 12,
+            "crop_to_patches": False,
+        }
         name = "InternVLProcessor"
     vision = (
         {**VISION, "image_size": side}
         if family == "gemma3"
         else {**VISION, "image_size": [side] * 2, "patch_size": [14] * 2}
     )
-    files = {"preprocessor": {**half, "size": size, **own, "processor_class": name},
+    files = {"preprocessor": {**half, "size": size, **processor_options, "processor_class": name},
              "processor": {"image_seq_length": tokens, "processor_class": name}}  # fmt: skip
     return {"text_config": text, "vision_config": vision, **marks}, files
 

@@ -60,12 +60,12 @@ def test_three_models_one_after_another(models: dict[str, Path], tmp_path: Path)
     judged(tmp_path, list(models.values()), 5, kept)
     assert len({(reply.key, reply.attempt) for reply in kept}) == len(kept) >= 15
     for model in models.values():
-        own = [reply for reply in kept if str(model) in reply.key.judge]
-        valid = [reply for reply in own if reply.verdict.valid]
-        assert len({reply.key for reply in own}) == 5 and valid, f"{model.name}: {own}"
+        of_model = [reply for reply in kept if str(model) in reply.key.judge]
+        valid = [reply for reply in of_model if reply.verdict.valid]
+        assert len({reply.key for reply in of_model}) == 5 and valid, f"{model.name}: {of_model}"
         # No white space between the parts of the JSON.
         assert all(reply.text is not None and '{"reasoning_a":"' in reply.text for reply in valid)
-        assert all(reply.prompt_tokens and reply.completion_tokens for reply in own)
+        assert all(reply.prompt_tokens and reply.completion_tokens for reply in of_model)
 
 
 def test_a_killed_engine_ends_in_one_sentence_with_every_reply_kept(models: dict[str, Path], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from methods.sae.gated import GatedAutoencoder, GatedConfig
 from methods.sae.library import start
 from methods.sae.matching_pursuit_steps import gram_of
 from methods.sae.multi_topk import MultiTopKAutoencoder, MultiTopKConfig
-from methods.sae.orthogonal_pursuit import orthogonal_pursuit
+from methods.sae.omp import orthogonal_pursuit
 from methods.sae.random_matryoshka import RandomMatryoshkaAutoencoder, RandomMatryoshkaConfig, prefix_sizes
 from methods.sae.soft_frozen_decoder import within_cone
 

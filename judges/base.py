@@ -7,6 +7,8 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 from judges.grids import Album, Grid
@@ -47,6 +49,7 @@ class Reply:
         finish_reason: reason reported by the judge for the end of the reply ("stop", "length"), or why none came.
         seconds: time from the question to the reply, if known.
         prompt_tokens, completion_tokens: as counted by the judge, if known.
+        replied_at: when the reply was given, if that was not now.
     """
 
     key: Key
@@ -56,6 +59,7 @@ class Reply:
     seconds: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    replied_at: datetime | None = None
 
     @property
     def came(self) -> bool:
@@ -77,15 +81,38 @@ class CallEstimate(NamedTuple):
     completion_tokens: int
 
 
+class Preparation(NamedTuple):
+    """What :meth:`Judge.prepare` gets: all questions of one tournament."""
+
+    tournament: str
+    """id of the tournament"""
+    title: str
+    """layer on which the methods are compared"""
+    questions: Sequence[Question]
+    prompt: Prompt
+    album: Album
+    folder: Path
+    """folder of the store, for files beside it"""
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None
+    """called with the number of steps done, their total, and a description"""
+
+
 class Judge(ABC):
     """Member of a panel. Use it as a context manager: its resources (a model, connections) are available inside.
 
     Attributes:
         kind: kind of its panel ("proxy", "vllm", "openai"); a proxy compares image features and ignores the prompt.
         name: display name, unique in its panel.
+        joins_freely: judges join while judging goes on, and each answers some of the questions. So a panel may have any
+            number of them, a tournament stays the same when one joins, and a comparison is decided by more than half of
+            those who answered it.
+        answers_later: a question may be left open without a reply until `harness judge` is repeated, and a reply may
+            change or be taken back. So all questions are asked every time.
     """
 
     kind: ClassVar[str]
+    joins_freely: ClassVar[bool] = False
+    answers_later: ClassVar[bool] = False
     name: str
 
     def settings(self) -> dict[str, Any]:
@@ -97,6 +124,14 @@ class Judge(ABC):
         """Kind and name, with a hash of the settings: replies of other settings belong to another judge."""
         text = json.dumps(self.settings(), sort_keys=True, separators=(",", ":"))
         return f"{self.kind}/{self.name}#{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+    @classmethod
+    def prepare(cls, preparation: Preparation) -> None:
+        """Get ready for all questions of a tournament, before any is asked and also if none is open."""
+
+    def takes_part(self, questions: Sequence[Question], prompt: Prompt) -> bool:
+        """Return whether this judge is a member of the panel on these questions; only judges that join freely may not be."""
+        return True
 
     def key(self, question: Question, prompt: Prompt) -> Key:
         return Key(self.id, prompt.version, question.grid_a.key, question.grid_b.key)
@@ -115,7 +150,7 @@ class Judge(ABC):
     def ask(self, questions: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
         """Ask every question once and pass each reply to ``keep`` as it comes.
 
-        A question that fails gets a reply without text.
+        A question that fails gets a reply without text. A judge that answers later passes on the replies that there are.
 
         Raises:
             UserError: no question can be answered (no such model, no permission). Replies passed to ``keep`` stay

@@ -1,9 +1,10 @@
-"""Panel: an odd number of judges that are asked the same questions."""
+"""Panel: judges that are asked the same questions, an odd number of them unless they join freely."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -19,10 +20,11 @@ from methods.registry import Registry
 
 @dataclass(frozen=True)
 class Panel:
-    """Judges of one kind: "proxy", "vllm", "openai", or a plugin's name.
+    """Judges of one kind: "proxy", "vllm", "openai", "people", or a plugin's name.
 
     Raises:
-        UserError: an even number of judges, a name twice, judges of another kind, or something else than judges.
+        UserError: an even number of judges that do not join freely, a name twice, judges of another kind, or something
+            else than judges.
     """
 
     kind: str
@@ -35,7 +37,7 @@ class Panel:
         names = [judge.name for judge in self.judges]
         if not all(isinstance(name, str) for name in names):
             raise UserError(f"A judge of the panel {self.kind!r} has no name; its name must be a string.")
-        if len(names) % 2 == 0:
+        if len(names) % 2 == 0 and not self.joins_freely:
             raise UserError(
                 f"A panel needs an odd number of judges, so that a majority exists; {len(names)} were given: {names}."
             )
@@ -45,8 +47,30 @@ class Panel:
             raise UserError(f"All judges of a panel must be of its kind, {self.kind!r}; remove the others.")
 
     @property
+    def judge_class(self) -> type[Judge]:
+        """Class of the members; a panel that judges join freely has one also if nobody has joined yet."""
+        return type(self.judges[0]) if self.judges else JOINED_FREELY.get(self.kind, Judge)
+
+    @property
+    def joins_freely(self) -> bool:
+        return self.judge_class.joins_freely
+
+    def on(self, questions: Sequence[Question], prompt: Prompt) -> Panel:
+        """Return the panel of those members who take part in these questions."""
+        if not self.joins_freely:
+            return self
+        with guarded(f"A judge of the panel {self.kind!r}", "takes_part"):
+            members = tuple(judge for judge in self.judges if judge.takes_part(questions, prompt))
+        return replace(self, judges=members)
+
+    @property
     def id(self) -> str:
-        """Identifier that starts with the kind, so that a proxy is named as one wherever its scores are shown."""
+        """Identifier that starts with the kind, so that a proxy is named as one wherever its scores are shown.
+
+        That of a panel that judges join freely does not name them: it stays the same when one joins.
+        """
+        if self.joins_freely:
+            return self.kind
         return f"{self.kind}:{'+'.join(judge.name.rsplit('/', 1)[-1] for judge in self.judges)}"
 
 
@@ -59,11 +83,16 @@ class Wanted(NamedTuple):
     """one mapping per judge, in the format of the kind of panel; empty for the panel's default"""
     options: Mapping[str, Any] = {}
     """settings of the kind of panel"""
+    folder: Path | None = None
+    """folder of the store, for judges with files beside it; None if there is no store yet"""
 
 
 # An entry makes the judges of a panel. Each module of judges/panels registers one, so that a new kind is a new file.
 PANELS: Registry[Callable[[Wanted], tuple[Judge, ...]]] = Registry("judge panel", "harness.judges", "judges.panels")
 
+
+#: Kind of panel -> class of its judges, of the kinds that judges join freely: such a panel may be empty at first.
+JOINED_FREELY: dict[str, type[Judge]] = {}
 
 #: Kind of panel -> its settings, those of one judge included, as far as they can be checked before it is made.
 SETTINGS: dict[str, type[BaseModel]] = {}
@@ -145,7 +174,8 @@ def ask(judge: Judge, questions: Sequence[Question], prompt: Prompt, album: Albu
     Exceptions of ``keep`` are passed on.
 
     Raises:
-        UserError: as :meth:`Judge.ask`, or the judge raised an exception or left questions without a reply.
+        UserError: as :meth:`Judge.ask`, or the judge raised an exception, or left questions without a reply that do not
+            stay open (:attr:`Judge.answers_later`).
     """
     with guarded(described(judge), "key"):
         pending = {judge.key(question, prompt): question for question in questions}
@@ -158,7 +188,7 @@ def ask(judge: Judge, questions: Sequence[Question], prompt: Prompt, album: Albu
             round_.raise_failure()
             raise
         round_.raise_failure()
-        if pending:
+        if pending and not judge.answers_later:
             raise UserError(
                 f"{described(judge)} left {len(pending)} questions without a reply: it must call `keep` with one "
                 f"Reply per question. {_STORED}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import Any
 
 from judges.base import Reply
@@ -28,7 +29,8 @@ def storable_reply(reply: Reply, attempt: int) -> Reply:
         text = storable_text(text[: MAX_REPLY_CHARS + 1])
     reason = printable(reason)[:MAX_REASON_CHARS] if isinstance(reason, str) else "unknown"
     tokens = token_count(reply.prompt_tokens), token_count(reply.completion_tokens)
-    return Reply(reply.key, attempt, text, reason, _seconds(reply.seconds), *tokens)
+    at = reply.replied_at if isinstance(reply.replied_at, datetime) and reply.replied_at.tzinfo is not None else None
+    return Reply(reply.key, attempt, text, reason, _seconds(reply.seconds), *tokens, at)
 
 
 def token_count(value: Any) -> int | None:

@@ -28,11 +28,17 @@ def show(
     address: Annotated[
         str, typer.Option(help="Address that the app listens on; 0.0.0.0 lets other machines in, without a password.")
     ] = "localhost",
+    votes: Annotated[
+        bool,
+        typer.Option(
+            "--votes", help="Take votes of people on any --address; default: only if no other machine can open the app."
+        ),
+    ] = False,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
 ) -> None:
     """Show a store in a browser: Pareto front, leaderboard, methods, units with their images, judges and runs.
 
-    The app only reads, also during a run. Press Ctrl-C to stop it.
+    The app only reads the store, also during a run; votes of people are files beside it. Press Ctrl-C to stop it.
     """
     if importlib.util.find_spec("streamlit") is None:
         raise UserError("The app needs streamlit, which is not installed: pip install 'disentanglement-harness[app]'.")
@@ -43,6 +49,8 @@ def show(
     environment = {**os.environ, "HARNESS_STORE": str(store)}
     if images is not None:
         environment["HARNESS_IMAGES"] = str(images)
+    if votes:
+        environment["HARNESS_VOTES"] = "1"
     arguments = command(port, address, browser)
     if os.name == "posix":
         # Replaces this process, so that ending `harness app` also ends the server.

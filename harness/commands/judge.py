@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,17 +25,63 @@ from harness.suites.known_names import PANEL, require_known
 
 if TYPE_CHECKING:
     from results import Store
+    from results.people.ballot import Ballot
+
+#: Rows of the table of agreement that are printed.
+_MOST_AGREEMENTS = 30
 
 
-@verb("harness judge --suite demo --dry-run", "harness judge --suite paper --panel vllm")
+@dataclasses.dataclass(frozen=True)
+class CrowdOptions:
+    """Options that exchange questions and answers with a crowd platform; they imply the panel of people."""
+
+    export: Annotated[
+        Path | None, typer.Option(help="Write the questions for people to this CSV file of image pairs.")
+    ] = None
+    absolute_paths: Annotated[
+        bool, typer.Option("--absolute-paths", help="Write absolute paths of the images to it; default: relative ones.")
+    ] = False
+    answers: Annotated[
+        Path | None,
+        typer.Option("--import", help="Add answers from this CSV file: question, annotator, answer[, seconds]."),
+    ] = None
+
+    def panel(self, panel: str | None, *, asks: bool) -> str | None:
+        """Return the kind of the panel.
+
+        Raises:
+            UserError: the options do not fit the panel, or no questions are asked.
+        """
+        if self.absolute_paths and self.export is None:
+            raise UserError("--absolute-paths is about the file of --export, which is not given.")
+        if self.export is None and self.answers is None:
+            return panel
+        if panel not in (None, "people"):
+            raise UserError(f"--export and --import are for people, and the panel is {panel!r}; use --panel people.")
+        if not asks:
+            raise UserError("--export and --import cannot be used with --dry-run or --rescore.")
+        if self.export is not None and not self.export.expanduser().absolute().parent.is_dir():
+            raise UserError(f"There is no folder {str(self.export.parent)!r} for the file of --export.")
+        return "people"
+
+
+@verb(
+    "harness judge --suite demo --dry-run",
+    "harness judge --suite paper --panel vllm",
+    "harness judge --suite demo --panel people --judge anna --pairs 2",
+)
 def judge(
     choice: SuiteOptions,
+    crowd: CrowdOptions,
     panel: Annotated[
-        str | None, typer.Option(help="Judge panel: proxy, vllm or openai; default: the suite's, else proxy.")
+        str | None, typer.Option(help="Judge panel: proxy, vllm, openai or people; default: the suite's, else proxy.")
     ] = None,
     member: Annotated[
         list[str] | None,
-        typer.Option("--judge", help="Judge: MODEL or MODEL@URL; give an odd number; default: those of the panel."),
+        typer.Option(
+            "--judge",
+            help="Judge: MODEL or MODEL@URL, an odd number of them, or the name of a person; default: the panel's.",
+        ),
     ] = None,
     pairs: Annotated[
         int | None,
@@ -62,6 +110,7 @@ def judge(
     # Opened for reading first, so that a wrong path does not create a store.
     opened = open_store(store)
     opened.cells()
+    panel = crowd.panel(panel, asks=not (dry_run or rescore))
     if panel is not None:
         require_known(PANEL, panel)
     # Before torch is imported.
@@ -102,13 +151,38 @@ def judge(
     if dry_run:
         rows = [row._asdict() for job in jobs for row in judging.plan(opened, *job)]
         return print_json(rows) if as_json else print_table(rows)
-    folder = Path(store).expanduser().absolute().parent / "grids"
+    folder = Path(store).expanduser().absolute().parent
+    if crowd.answers is not None:
+        from results.people.crowd import import_answers
+
+        for annotator, n in import_answers(folder, crowd.answers).items():
+            typer.echo(f"note: {n} answers of {annotator} are new or changed.", err=True)
     with reporting(as_json) as reporter:
-        judged = [contest for job in jobs for contest in judging.judge(opened, *job, folder=folder, reporter=reporter)]
+        judged = [
+            contest
+            for job in jobs
+            for contest in judging.judge(opened, *job, folder=folder / "grids", reporter=reporter)
+        ]
     n_asked, n_stored = sum(contest.asked for contest in judged), sum(contest.kept for contest in judged)
     closing = f"{n_asked} questions asked, {n_stored} answered before. Results: {store}"
     tournaments = [contest.tournament for contest in judged]
-    _print(opened, all_ids, tournaments, {"contests": [contest._asdict() for contest in judged]}, closing, as_json)
+    data: dict[str, Any] = {"contests": [contest._asdict() for contest in judged]}
+    ballots = judging.people.ballots_of(opened, tournaments)
+    if not ballots:
+        return _print(opened, all_ids, tournaments, data, closing, as_json)
+    if crowd.export is not None:
+        from results.people.crowd import export_questions
+
+        n = export_questions(folder, ballots, crowd.export, absolute=crowd.absolute_paths)
+        typer.echo(f"note: {n} questions written to {crowd.export}; the images are in {folder / 'grids'}.", err=True)
+    rows, notes = judging.people.turnouts(opened, ballots)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    data |= {"people": [row._asdict() for row in rows], "agreement": _agreement(opened, ballots)}
+    closing = f"{n_asked} new answers, {n_stored} known before. Results: {store}"
+    _print(opened, all_ids, tournaments, data, closing, as_json)
+    if not as_json:
+        out("\n".join(judging.people.how_to_vote(store, ballots, rows)))
 
 
 def _print(
@@ -128,11 +202,43 @@ def _print(
         return print_json({**data, "health": health, "boards": [board_json(board) for board in boards]})
     for board in boards:
         out(render_text(board, width(), details=False) + "\n")
+    _print_people(data)
     if health:
         out("Judges, in %: answers invalid after all attempts, invalid first replies, valid answers from a retry")
         print_table([{name: _share(value) for name, value in row.items()} for row in health])
         out("")
     out(closing)
+
+
+def _agreement(opened: Store, ballots: Sequence[Ballot]) -> list[dict[str, Any]]:
+    from results.comparison.judge_agreement import judge_agreements
+
+    return [row._asdict() for ballot in ballots for row in judge_agreements(opened, ballot.tournament)]
+
+
+def _print_people(data: dict[str, Any]) -> None:
+    if data.get("people"):
+        out("Votes of people")
+        print_table([{name: value for name, value in row.items() if name != "page"} for row in data["people"]])
+        out("")
+    if agreements := data.get("agreement"):
+        out("Agreement on the questions that both judges have answered; kappa is Cohen's, 0 is chance")
+        print_table(
+            [
+                {
+                    "judge": row["judge"].rpartition("#")[0],
+                    "other": row["other"].rpartition("#")[0],
+                    "questions": row["n_questions"],
+                    "same_%": _share(row["same"]),
+                    "kappa": None if row["kappa"] is None else f"{row['kappa']:.2f}",
+                    "interval": None if row["low"] is None else f"{row['low']:.2f} to {row['high']:.2f}",
+                }
+                for row in agreements[:_MOST_AGREEMENTS]
+            ]
+        )
+        if len(agreements) > _MOST_AGREEMENTS:
+            out(f"and {len(agreements) - _MOST_AGREEMENTS} more; --json prints all")
+        out("")
 
 
 def _health(opened: Store, tournaments: list[str]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 # Imported for its side effect: registers the packaged networks with the proxy panel.
 import harness.judging.encoders  # noqa: F401
+from harness.judging import people
 from harness.judging.after_run import check_panel, judge_run, panel_problems
 from harness.judging.scoring import rescore
 from harness.judging.selection import cells_in_store
@@ -16,6 +17,7 @@ __all__ = [
     "judge",
     "judge_run",
     "panel_problems",
+    "people",
     "plan",
     "rescore",
 ]

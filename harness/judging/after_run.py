@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
+from harness.judging.people import ballots_of, page_address
 from harness.judging.tournament import judge
 from harness.progress import Reporter
 from harness.suites import Suite
@@ -52,11 +53,15 @@ def judge_run(
     started = time.perf_counter()
     try:
         contests = judge(store, cell_ids, images, suite.judging, folder=folder, reporter=reporter)
+        ballots = ballots_of(store, [contest.tournament for contest in contests])
     except Exception as error:
         advice = "Run `harness judge` with the suite and options of this run to try again."
         reporter.say(f"Not judged: {_reason(error)} {advice}")
         return
     n_asked = sum(contest.asked for contest in contests)
+    for ballot in ballots:
+        page = page_address(ballot.tournament)
+        reporter.say(f"People can vote on {len(ballot.questions)} questions: run `harness app` and open {page}")
     if n_asked:
         panels = ", ".join(dict.fromkeys(contest.panel for contest in contests))
         reporter.say(f"Judged by {panels}: {n_asked} questions in {duration_text(time.perf_counter() - started)}")

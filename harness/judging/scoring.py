@@ -12,7 +12,7 @@ from harness.stats import bradley_terry, judge_health, krippendorff_alpha, pairw
 from results import Store
 from results.store import judgments
 from results.store.judgments import TournamentRecord
-from results.store.records import records_of
+from results.store.records import consensus_of_answers, records_of
 
 #: Version of the definition of the win rate; different versions are never ranked together. Version 1 had a consensus
 #: from one valid vote, and pooled the comparisons with all opponents.
@@ -44,6 +44,14 @@ def _score(store: Store, row: dict[str, Any], cells: pd.DataFrame) -> None:
     frame = answers.assign(method_a=answers["cell_a"].map(method), method_b=answers["cell_b"].map(method))
     frame = frame.assign(**{f"unit_{side}": sampling_units(frame, side) for side in ("a", "b")})
     real = frame[frame["method_a"] != frame["method_b"]]
+    n_missing = int((~frame["replied"].astype(bool)).sum())
+    if consensus_of_answers(row["settings"]):
+        if frame.empty:
+            n_missing = len(judgments.comparisons(store, row["tournament"]))
+        else:
+            frame, n_missing = _answered(frame)
+        if not (frame["method_a"] != frame["method_b"]).any():
+            return _record_unanswered(store, row, n_missing)
     rates = win_rates(frame).merge(_strengths(frame), on="method", how="left")
     # Every unit is grid A in one of its pair's two orders.
     of_method = real.groupby("method_a")["cell_a"].unique().map(sorted)
@@ -61,7 +69,7 @@ def _score(store: Store, row: dict[str, Any], cells: pd.DataFrame) -> None:
             settings={**row["settings"], "version": WIN_RATE_VERSION},
             n_comparisons=int(real.drop_duplicates(["pair_id", "order"]).shape[0]),
             n_ties=int(rates["ties"].sum()) // 2,
-            n_missing=int((~frame["replied"].astype(bool)).sum()),
+            n_missing=n_missing,
             agreement=krippendorff_alpha(frame),
             health=records_of(judge_health(frame)),
             pairwise=records_of(pairwise(frame).drop(columns="win_rate")),
@@ -69,6 +77,27 @@ def _score(store: Store, row: dict[str, Any], cells: pd.DataFrame) -> None:
         ),
         rates,
     )
+
+
+def _record_unanswered(store: Store, row: dict[str, Any], n_missing: int) -> None:
+    """Record that nobody has answered yet, without win rates: a board shows no column without a number."""
+    record = TournamentRecord(
+        tournament=row["tournament"],
+        panel=row["panel"],
+        judges=row["judges"],
+        prompt_version=row["prompt_version"],
+        settings={**row["settings"], "version": WIN_RATE_VERSION},
+        n_missing=n_missing,
+        notes=row["notes"] or [],
+    )
+    judgments.record_tournament(store, record, pd.DataFrame())
+
+
+def _answered(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return the comparisons that somebody answered, with the column asked, and the number of the others."""
+    frame = frame.assign(asked=frame["replied"].astype(bool))
+    answered = frame.groupby(["pair_id", "order"])["asked"].transform("any").astype(bool)
+    return frame[answered], int(frame[~answered].drop_duplicates(["pair_id", "order"]).shape[0])
 
 
 def sampling_units(frame: pd.DataFrame, side: str) -> pd.Series:

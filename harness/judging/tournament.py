@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from harness.judging.scoring import WIN_RATE_VERSION, rescore
 from harness.judging.selection import Contest, contests, require_same_images
 from harness.progress import Reporter, Silent
 from harness.suites import Judging, Suite
-from judges.base import CallEstimate, Judge, Key, Question, Reply
+from judges.base import CallEstimate, Judge, Key, Preparation, Question, Reply
 from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, content_hash, grid_of
 from judges.guarding import guarded, opened
 from judges.panel import LastReply, Panel, Wanted, ask, described, id_of, make_panel, open_questions
@@ -27,6 +28,7 @@ from judges.prompt import Prompt, prompt_for
 from results import Store
 from results.store import judgments
 from results.store.judgments import COMPARISON_COLUMNS, ReplyRecord, TournamentRecord
+from results.store.records import CONSENSUS, OF_ANSWERS, consensus_of_answers
 from results.views import View
 
 
@@ -76,7 +78,7 @@ class _Schedule:
 
     @property
     def tournament(self) -> str:
-        """Identifier of the questions and judges.
+        """Identifier of the questions and judges; of the questions alone if judges join freely.
 
         The version of the win rate is not a part of it: a tournament that is scored by a new definition stays the same.
         The first version's number is still in the hash, so that tournaments of older stores keep their identifiers.
@@ -84,7 +86,7 @@ class _Schedule:
         return digest(
             {
                 "panel": self.panel.id,
-                "judges": [id_of(judge) for judge in self.panel.judges],
+                "judges": [] if self.panel.joins_freely else [id_of(judge) for judge in self.panel.judges],
                 "prompt": self.prompt.version,
                 "settings": {**self.settings, "version": 1},
                 "cells": list(self.contest.cell_ids),
@@ -115,6 +117,8 @@ def plan(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judgi
     """
     rows = []
     for schedule in _schedules(store, cell_ids, images, judging):
+        if not schedule.panel.judges:
+            rows.append(_planned_for_nobody(schedule))
         for member in schedule.panel.judges:
             answered = _last_replies(store, member, schedule.prompt)
             n_questions = schedule.n_questions(member)
@@ -136,6 +140,14 @@ def plan(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judgi
                 )
             )
     return rows
+
+
+def _planned_for_nobody(schedule: _Schedule) -> Planned:
+    """Return the number of questions of a panel that nobody has joined yet."""
+    n = len({(question.grid_a.key, question.grid_b.key) for question in schedule.questions})
+    n_pairs = int((schedule.frame["order"] == 1).sum())
+    title, panel = schedule.contest.title, schedule.panel.id
+    return Planned(title, panel, "nobody yet", len(schedule.contest.entrants), n_pairs, n, 0, n, 0, 0)
 
 
 def judge(
@@ -167,9 +179,10 @@ def judge(
     """
     reporter = reporter or Silent()
     schedules = _schedules(store, cell_ids, images, judging)
+    album = Album(images, folder)
     for schedule in schedules:
         _record_schedule(store, schedule)
-    album = Album(images, folder)
+        _prepare(store, schedule, album, reporter)
     n_asked = dict.fromkeys((schedule.tournament for schedule in schedules), 0)
     n_kept = dict(n_asked)
     failures: list[str] = []
@@ -179,15 +192,20 @@ def judge(
         jobs = [(s, open_questions(member, s.questions, s.prompt, answered)) for s in judged_schedules]
         for schedule, questions in jobs:
             n_kept[schedule.tournament] += schedule.n_questions(member) - len(questions)
-            n_asked[schedule.tournament] += len(questions)
-        if any(questions for _, questions in jobs):
+        if member.answers_later or any(questions for _, questions in jobs):
             try:
                 with opened(member, described(member)):
                     for schedule, questions in jobs:
                         _ask(store, member, questions, schedule, album, reporter)
             except UserError as error:
                 failures.append(str(error))
-    rescore(store, list(n_asked))
+        if member.answers_later:
+            answered = _last_replies(store, member, judged_schedules[0].prompt)
+        for schedule, questions in jobs:
+            # Of a judge that answers later, the questions that are settled now.
+            left = open_questions(member, questions, schedule.prompt, answered) if member.answers_later else ()
+            n_asked[schedule.tournament] += len(questions) - len(left)
+    rescore(store, [*n_asked, *_sharing_replies(store, schedules)])
     if failures:
         raise UserError(" ".join(dict.fromkeys(failures)))
     return [
@@ -196,9 +214,34 @@ def judge(
     ]
 
 
+def _prepare(store: Store, schedule: _Schedule, album: Album, reporter: Reporter) -> None:
+    preparation = Preparation(
+        schedule.tournament,
+        schedule.contest.title,
+        schedule.questions,
+        schedule.prompt,
+        album,
+        store.path.parent,
+        reporter.progress,
+    )
+    with guarded(f"The judge panel {schedule.panel.kind!r}", "prepare"):
+        schedule.panel.judge_class.prepare(preparation)
+
+
+def _sharing_replies(store: Store, schedules: Sequence[_Schedule]) -> list[str]:
+    """Return the tournaments of judges that join freely: a new reply may be to a question of any of them."""
+    if not any(schedule.panel.joins_freely for schedule in schedules):
+        return []
+    frame = judgments.tournaments(store)
+    return [row.tournament for row in frame.itertuples() if consensus_of_answers(row.settings)]
+
+
 def _ask(
     store: Store, member: Judge, questions: list[Question], schedule: _Schedule, album: Album, reporter: Reporter
 ) -> None:
+    if member.answers_later:
+        # A reply that was given before may have changed since.
+        questions = schedule.questions
     done = 0
     total = len(questions)
 
@@ -234,7 +277,8 @@ def _schedules(store: Store, cell_ids: Sequence[str], images: ImageSet, judging:
         if len(contest.entrants) < 2:
             continue
         require_same_images(store, contest, images)
-        panel = make_panel(judging.panel, Wanted(contest.backbone, judging.judges, judging.options))
+        wanted = Wanted(contest.backbone, judging.judges, judging.options, store.path.parent)
+        panel = make_panel(judging.panel, wanted)
         cells = [cell for entrant in contest.entrants for cell in entrant.cells.values()]
         units = {cell: units_of(store, cell, judging.min_images) for cell in cells}
         frame, notes = comparisons(contest, units, pairs=judging.pairs, controls=judging.controls, seed=judging.seed)
@@ -249,7 +293,9 @@ def _schedules(store: Store, cell_ids: Sequence[str], images: ImageSet, judging:
             "style": judging.style,
             "min_images": judging.min_images,
             "render": RENDER_VERSION,
+            **({CONSENSUS: OF_ANSWERS} if panel.joins_freely else {}),
         }
+        panel = panel.on(questions, prompt)
         schedules.append(_Schedule(contest, panel, prompt, frame, questions, settings, notes))
     return schedules
 
@@ -286,7 +332,9 @@ def _record_schedule(store: Store, schedule: _Schedule) -> None:
     if len(stored) and sorted(stored[columns].itertuples(index=False)) == sorted(
         schedule.frame[columns].itertuples(index=False)
     ):
-        return  # keeps the stored win rates until the tournament is scored again
+        # Keeps the stored win rates until the tournament is scored again.
+        judgments.record_judges(store, schedule.tournament, [id_of(member) for member in schedule.panel.judges])
+        return
     record = TournamentRecord(
         tournament=schedule.tournament,
         panel=schedule.panel.id,
@@ -323,4 +371,5 @@ def _record(reply: Reply) -> ReplyRecord:
         prompt_tokens=reply.prompt_tokens,
         completion_tokens=reply.completion_tokens,
         seconds=reply.seconds,
+        replied_at=reply.replied_at or datetime.now(UTC),
     )

@@ -19,6 +19,9 @@ unit_a     sampling unit shown as A: a unit, or the neuron of which the unit is 
            name it alike, and unrelated units need names of their own.
 unit_b     sampling unit shown as B
 attempt    number of the attempt that gave the answer, 1 to 3; null if no reply came to the first
+asked      false if the judge is not a member of the panel on this presentation, so that the majority is
+           that of the others. For panels that judges join freely: each answers some of the questions.
+tie        true if the judge answered that neither grid is better: a reply without a vote, which is valid
 ========== ====================================================================================
 
 Rows with ``method_a == method_b`` are controls (a grid shown against itself). They measure a judge, not a method.
@@ -34,6 +37,7 @@ from methods.errors import ArgumentError
 COLUMNS = ("pair_id", "method_a", "method_b", "order", "judge", "answer")
 UNIT_COLUMNS = ("unit_a", "unit_b")
 ATTEMPT = "attempt"
+ASKED, TIE = "asked", "tie"
 
 
 def checked(judgments: pd.DataFrame) -> pd.DataFrame:
@@ -58,7 +62,7 @@ def checked(judgments: pd.DataFrame) -> pd.DataFrame:
     units = [name for name in UNIT_COLUMNS if name in judgments.columns]
     if len(units) == 1:
         raise ArgumentError(f"The judgments have the column {units[0]} alone; give both of {', '.join(UNIT_COLUMNS)}.")
-    optional = [*units, *([ATTEMPT] if ATTEMPT in judgments.columns else [])]
+    optional = [*units, *(name for name in (ATTEMPT, ASKED, TIE) if name in judgments.columns)]
     frame = judgments.loc[:, [*COLUMNS, *optional]].reset_index(drop=True)
     for name in ("pair_id", "method_a", "method_b", "order", "judge", *units):
         if frame[name].isna().any():
@@ -89,7 +93,7 @@ def checked(judgments: pd.DataFrame) -> pd.DataFrame:
 def consensus(judgments: pd.DataFrame) -> pd.DataFrame:
     """Return the panel's choice for each presentation, i.e. for each (pair_id, order).
 
-    The panel are all judges of the frame. The winner is the method whose grid got the valid votes of a strict majority
+    The panel are all judges of the frame, or, with the column ``asked``, those who were asked. The winner is the method whose grid got the valid votes of a strict majority
     of the panel: of one judge, its vote; of two, both; of three, two; of five, three. An invalid or missing reply is no
     vote, so one valid vote of three decides nothing. Without a majority, the comparison is a tie if both grids got as
     many valid votes (at least one), else undecided. Controls are left out.
@@ -104,16 +108,20 @@ def consensus(judgments: pd.DataFrame) -> pd.DataFrame:
     return tallied(checked(judgments))
 
 
-def majority(n_judges: int) -> int:
+def majority(n_judges: int | np.ndarray) -> int | np.ndarray:
     """Return the number of agreeing valid votes that decide a comparison: more than half of the panel."""
     return n_judges // 2 + 1
 
 
 def tallied(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the :func:`consensus` of a frame returned by :func:`checked`."""
-    needed = majority(frame["judge"].nunique())
+    n_judges: int | np.ndarray = frame["judge"].nunique()
     frame = frame[frame["method_a"] != frame["method_b"]]
     presented = frame.drop_duplicates("presentation")
+    if ASKED in frame.columns:
+        asked = frame["presentation"][frame[ASKED].astype(bool)].value_counts()
+        n_judges = asked.reindex(presented["presentation"], fill_value=0).to_numpy()
+    needed = majority(n_judges)
     votes = frame.pivot_table("judge", "presentation", "answer", "count", fill_value=0)
     votes = votes.reindex(index=presented["presentation"], columns=["A", "B"], fill_value=0)
     a, b = votes.to_numpy(dtype=np.int64).T

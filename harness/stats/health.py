@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from harness.stats.consensus import ATTEMPT, checked
+from harness.stats.consensus import ASKED, ATTEMPT, TIE, checked
 
 
 def judge_health(judgments: pd.DataFrame) -> pd.DataFrame:
@@ -17,7 +17,8 @@ def judge_health(judgments: pd.DataFrame) -> pd.DataFrame:
         One row per judge, sorted by name:
 
         - ``n``: number of questions; ``invalid``: number of those without a valid answer; ``invalid_rate``: their
-          share. Controls are not included.
+          share. Controls are not included, nor questions that the judge was not asked (column ``asked``).
+        - ``ties``: number of answers that neither grid is better (column ``tie``); they are valid, and no vote.
         - ``first_invalid_rate``: share of the first replies that were invalid, ``n_first``: number of first replies
           that came; ``retried_rate``: share of the valid answers that needed a second or third attempt. NaN (and 0)
           without the column attempt.
@@ -35,21 +36,27 @@ def judge_health(judgments: pd.DataFrame) -> pd.DataFrame:
         UserError: as :func:`harness.stats.consensus.checked`.
     """
     frame = checked(judgments)
+    judges = sorted(frame["judge"].unique())
+    if ASKED in frame.columns:
+        frame = frame[frame[ASKED].astype(bool)]
     control = frame["method_a"] == frame["method_b"]
     real, controls = frame[~control], frame[control]
     answers = _table(real)
     rows = []
-    for judge in sorted(frame["judge"].unique()):
+    for judge in judges:
         rows_of_judge = real[real["judge"] == judge]
         valid = rows_of_judge[rows_of_judge["answer"].notna()]
+        n_ties = int(_ties(rows_of_judge).sum())
+        n_invalid = len(rows_of_judge) - len(valid) - n_ties
         swaps = _same_in_both_orders(valid)
         same = controls["answer"][(controls["judge"] == judge) & controls["answer"].notna()]
         rows.append(
             {
                 "judge": judge,
                 "n": len(rows_of_judge),
-                "invalid": len(rows_of_judge) - len(valid),
-                "invalid_rate": _share(len(rows_of_judge) - len(valid), len(rows_of_judge)),
+                "invalid": n_invalid,
+                "invalid_rate": _share(n_invalid, len(rows_of_judge)),
+                "ties": n_ties,
                 **_attempts(rows_of_judge),
                 "swap_consistency": _share(int(swaps.sum()), len(swaps)),
                 "n_swaps": len(swaps),
@@ -107,7 +114,7 @@ def _attempts(rows: pd.DataFrame) -> dict[str, float | int]:
     """Return how often the first reply was invalid, and how often a valid answer is a later one."""
     if ATTEMPT not in rows.columns:
         return {"first_invalid_rate": math.nan, "n_first": 0, "retried_rate": math.nan}
-    came, valid = rows[ATTEMPT].notna(), rows["answer"].notna()
+    came, valid = rows[ATTEMPT].notna(), rows["answer"].notna() | _ties(rows)
     later = came & (rows[ATTEMPT].fillna(1).astype(np.int64) > 1)
     return {
         # A later attempt is made only if the one before was invalid.
@@ -115,6 +122,13 @@ def _attempts(rows: pd.DataFrame) -> dict[str, float | int]:
         "n_first": int(came.sum()),
         "retried_rate": _share(int((later & valid).sum()), int((came & valid).sum())),
     }
+
+
+def _ties(rows: pd.DataFrame) -> pd.Series:
+    """Return one bool per row: true if the judge answered that neither grid is better."""
+    if TIE not in rows.columns:
+        return pd.Series(False, index=rows.index)
+    return rows[TIE].astype(bool) & rows["answer"].isna()
 
 
 def _same_in_both_orders(valid: pd.DataFrame) -> np.ndarray:

@@ -24,16 +24,22 @@ from results.store.store import require_results
 
 STORE_VARIABLE = "HARNESS_STORE"
 IMAGES_VARIABLE = "HARNESS_IMAGES"
+VOTES_VARIABLE = "HARNESS_VOTES"
 DEFAULT_STORE = "outputs/results.duckdb"
 
 
 def read_arguments(arguments: Sequence[str]) -> None:
-    """Move `--store` and `--images` from the command line into the environment; others are left to streamlit."""
+    """Move `--store`, `--images` and `--votes` from the command line into the environment; others are streamlit's."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--store")
     parser.add_argument("--images")
+    parser.add_argument("--votes", action="store_const", const="1")
     options, _ = parser.parse_known_args(arguments)
-    for variable, value in ((STORE_VARIABLE, options.store), (IMAGES_VARIABLE, options.images)):
+    for variable, value in (
+        (STORE_VARIABLE, options.store),
+        (IMAGES_VARIABLE, options.images),
+        (VOTES_VARIABLE, options.votes),
+    ):
         if value:
             os.environ[variable] = value
 
@@ -41,6 +47,11 @@ def read_arguments(arguments: Sequence[str]) -> None:
 def store() -> Store:
     """Return the store without opening it."""
     return Store(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+
+
+def folder() -> Path:
+    """Return the folder of the store, in which the grids, ballots and votes are."""
+    return store().path.parent
 
 
 def images_folder() -> Path | None:

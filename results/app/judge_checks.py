@@ -75,7 +75,9 @@ def judge_verdict(health: Mapping[str, Any]) -> JudgeVerdict:
 
 def agreement_sentence(alpha: float | None, n_judges: int) -> str:
     """Return the agreement of a panel in words; the bounds .667 and .8 are Krippendorff's (Content Analysis, 2004)."""
-    if n_judges < 2:
+    if n_judges == 0:
+        return "Nobody has answered yet."
+    if n_judges == 1:
         return "A single judge: there is no agreement to measure."
     if alpha is None or not math.isfinite(alpha):
         return "The agreement of the judges is unknown: they have no comparison with two valid answers that vary."

@@ -15,6 +15,7 @@ from results.app.gallery import Gallery, gallery_of
 from results.app.queries import Record
 from results.app.titles import plain, visible
 from results.store import Store
+from results.store.judgments import TIE
 
 
 def show_comparison(
@@ -108,10 +109,10 @@ def _reply(reply: Record, judge: str) -> None:
     with st.container(border=True):
         # All of this text is untrusted: it is shown as text, never as Markdown or HTML.
         st.text(visible(judge))
-        if reply["attempt"] is None:
+        if reply["attempt"] is None or (reply["raw"] is None and reply["judge"].startswith("people/")):
             st.text("No reply yet.")
             return
-        answer = reply["answer"] or f"invalid ({reply['problem'] or 'no reason recorded'})"
+        answer = reply["answer"] or _without_answer(reply)
         attempts = "" if reply["attempt"] == 1 else f", attempt {reply['attempt']}"
         st.text(visible(f"Answer: {answer}{attempts}"))
         for side in ("a", "b"):
@@ -120,6 +121,12 @@ def _reply(reply: Record, judge: str) -> None:
         if reply["raw"]:
             with st.expander("Raw reply"):
                 st.code(visible(reply["raw"]), language=None, wrap_lines=True)
+
+
+def _without_answer(reply: Record) -> str:
+    if reply["finish_reason"] == TIE and reply["raw"]:
+        return "tie"
+    return f"invalid ({reply['problem'] or 'no reason recorded'})"
 
 
 def verdict_text(row: Record, a: str, b: str) -> str:

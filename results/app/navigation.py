@@ -8,8 +8,10 @@ from typing import Any
 
 import streamlit as st
 
+from results.app import data
 from results.app.titles import plain
 from results.boards.board import Row
+from results.people.ballot import ballot_ids
 
 _SCREENS = Path(__file__).with_name("screens")
 # file name: (title, icon)
@@ -20,8 +22,11 @@ _TITLES = {
     "units": ("Units", ":material/grid_view:"),
     "compare": ("Compare", ":material/compare:"),
     "judges": ("Judges", ":material/gavel:"),
+    "vote": ("Vote", ":material/how_to_vote:"),
     "runs": ("Runs", ":material/history:"),
 }
+#: Page that is in the navigation only if there is something to vote on; its address always works.
+_VOTE = "vote"
 
 
 def pages() -> Mapping[str, Any]:
@@ -30,7 +35,7 @@ def pages() -> Mapping[str, Any]:
 
 
 def hidden_pages() -> Sequence[Any]:
-    """Return the pages that an address has and the navigation has not.
+    """Return the pages that an address has and the navigation never has.
 
     Streamlit serves the default page at ``/`` only, and says "Page not found" at the address ``/front``.
     """
@@ -44,7 +49,10 @@ def page(name: str) -> Any:
     is_default = name == "front"
     # The path of the default page is not part of its address, but must differ from that of the hidden page.
     path = "home" if is_default else name
-    return st.Page(_SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=is_default)
+    visibility = "hidden" if name == _VOTE and not ballot_ids(data.folder()) else "visible"
+    return st.Page(
+        _SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=is_default, visibility=visibility
+    )
 
 
 def link(name: str, label: str, *, icon: str | None = None, **parameters: object) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import streamlit as st
 
 from results.app.titles import plain
-from results.boards.panel_kind import is_proxy
+from results.boards.panel_kind import is_people, is_proxy
 
 PROXY = "proxy panel"
 PROXY_MEANING = (
@@ -18,16 +18,20 @@ _PROXY_JUDGE = "proxy/"
 
 
 def badge(panel: str) -> None:
-    """Show the badge of a panel: yellow for proxies, blue for others."""
+    """Show the badge of a panel: yellow for proxies, green for people, blue for others."""
     kind = panel.partition(":")[0]
     if is_proxy(panel):
         st.badge(PROXY, icon=":material/smart_toy:", color="orange", help=PROXY_MEANING)
+    elif is_people(panel):
+        st.badge("people", icon=":material/group:", color="green")
     else:
         st.badge(plain(f"{kind} judges"), icon=":material/gavel:", color="blue")
 
 
 def panel_title(panel: str, titles: Mapping[str, str] | None = None) -> str:
     """Return a panel in words: "proxy panel of DINOv2 ViT-S/14 and gradients" of "proxy:dinov2_small+gradients"."""
+    if is_people(panel):
+        return "people"
     kind, _, members = panel.partition(":")
     named = members.split("+") if members else []
     if is_proxy(panel):

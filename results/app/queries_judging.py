@@ -6,21 +6,25 @@ from typing import Any
 
 from results.app.queries import Records, mapping, records
 from results.store import Store
+from results.store.records import CONSENSUS, OF_ANSWERS
 from results.store.store import decoded
 
 # One row per presentation with its votes; the consensus is the answer of more than half of the judges, as in
-# harness.stats. Tournaments of the first version of the win rate were decided by more valid votes.
-VOTES = """
+# harness.stats, or of those who answered, of panels that judges join freely. Tournaments of the first version of the
+# win rate were decided by more valid votes.
+VOTES = f"""
 WITH requests AS (
     SELECT c.* EXCLUDE (tournament), t.prompt_version,
+           coalesce((t.settings->>'{CONSENSUS}') = '{OF_ANSWERS}', FALSE) AS of_answers,
            coalesce(TRY_CAST(t.settings->>'version' AS INTEGER), 1) AS version,
            unnest(from_json(t.judges, '["VARCHAR"]')) AS judge
     FROM comparisons c JOIN tournaments t USING (tournament) WHERE c.tournament = ?
 ), last AS (
-    SELECT judge, prompt_version, grid_a, grid_b, answer FROM replies
+    SELECT judge, prompt_version, grid_a, grid_b, answer, raw IS NOT NULL AS replied FROM replies
     QUALIFY row_number() OVER (PARTITION BY judge, prompt_version, grid_a, grid_b ORDER BY attempt DESC) = 1
 ), votes AS (
-    SELECT pair_id, "order", cell_a, unit_a, grid_a, cell_b, unit_b, grid_b, version, count(*) AS n_judges,
+    SELECT pair_id, "order", cell_a, unit_a, grid_a, cell_b, unit_b, grid_b, version,
+           count(*) FILTER (replied OR NOT of_answers) AS n_judges,
            count(*) FILTER (answer = 'A') AS n_a, count(*) FILTER (answer = 'B') AS n_b, count(answer) AS n_valid
     FROM requests LEFT JOIN last USING (judge, prompt_version, grid_a, grid_b) GROUP BY ALL
 ), decided AS (

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from results.boards.board import AttachedScores, BoardKey
-from results.boards.panel_kind import is_proxy
+from results.boards.panel_kind import is_people, is_proxy
 from results.store.records import grouped, win_rate_version
 
 METRIC = "win_rate"
@@ -112,13 +112,14 @@ def _notes(rows: Sequence[Mapping[str, Any]], n_visible: int) -> list[str]:
     panel = head["panel"]
     kind, _, judges = panel.partition(":")
     judge_kind = "a proxy panel of encoders, no language model" if is_proxy(panel) else f"{kind} judges"
+    judged_by = "people" if is_people(panel) else f"{judge_kind} ({judges.replace('+', ', ')})"
     agreement = head.get("agreement")
     agree = "" if agreement is None or math.isnan(agreement) else f", whose agreement (alpha) is {agreement:.2f}"
     version = _params(head)["version"]
     weighting = "the mean over" if version > 1 else "pooled over"
     undecided = sum(row["ties"] or 0 for row in rows) // 2
     notes = [
-        f"win_rate is judged by {judge_kind} ({judges.replace('+', ', ')}){agree}; it is {weighting} the other "
+        f"win_rate is judged by {judged_by}{agree}; it is {weighting} the other "
         f"{len(rows) - 1} methods, all token seeds together; {undecided} comparisons without a consensus are left out.",
         f"win_rate of {panel}: {_interval_note(rows)}",
     ]
@@ -134,7 +135,8 @@ def _notes(rows: Sequence[Mapping[str, Any]], n_visible: int) -> list[str]:
             "over different opponents."
         )
     if head["n_missing"]:
-        notes.append(f"win_rate of {panel} is not complete: {head['n_missing']} replies are missing.")
+        missing = "comparisons have no answer yet" if is_people(panel) else "replies are missing"
+        notes.append(f"win_rate of {panel} is not complete: {head['n_missing']} {missing}.")
     if n_visible < len(rows):
         notes.append(f"win_rate of {panel} is over {len(rows)} methods, of which {n_visible} are shown.")
     return [*notes, *(head["notes"] or [])]

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results.boards.board import Row
-from results.boards.panel_kind import is_proxy
+from results.boards.panel_kind import is_people, is_proxy
 from results.boards.win_rate_columns import interval_of
 from results.store import judgments
 from results.store.records import grouped, records_of
@@ -42,14 +42,15 @@ class Tournaments:
     def judged(self, row: Row, rivals: Sequence[Row]) -> Judged | None:
         """Return the result of a board's row among its rivals (itself one of them); None if it was not judged.
 
-        Of several tournaments that have the row, vision-language judges are preferred to a proxy, then the one whose
-        members match the rivals best, then the one judged last.
+        Of several tournaments that have the row, vision-language judges (the paper's) are preferred to people, and
+        these to a proxy, then the one whose members match the rivals best, then the one judged last.
         """
         rival_cells = {cell_id for rival in rivals for cell_id in rival.cell_ids}
 
-        def preference(members: Sequence[Mapping[str, Any]]) -> tuple[bool, int]:
+        def preference(members: Sequence[Mapping[str, Any]]) -> tuple[bool, bool, int]:
             n_rivals = sum(_meets(member, rival_cells) for member in members)
-            return not is_proxy(members[0]["panel"]), 2 * n_rivals - len(members)
+            panel = members[0]["panel"]
+            return not is_proxy(panel), not is_people(panel), 2 * n_rivals - len(members)
 
         judged = [members for members in self._members if any(_meets(member, row.cell_ids) for member in members)]
         if not judged:

@@ -25,6 +25,8 @@ WIN_RATE_COLUMNS = (
     *("config_id", "label", "cell_ids", "win_rate", "ci_low", "ci_high", "n", "wins", "ties"),
     *("rank", "rank_low", "rank_high", "strength", "new_low", "new_high", "n_units"),
 )
+#: `finish_reason` of a valid reply without an answer: neither grid is better.
+TIE = "tie"
 # The reply that counts is that of the last attempt.
 _LAST = (
     "SELECT * FROM replies QUALIFY row_number() OVER "
@@ -125,6 +127,19 @@ def record_tournament(
             frames.insert(opened, "comparisons", comparisons, {"tournament": tournament.tournament})
 
 
+def record_judges(store: Store, tournament: str, judges: Sequence[str]) -> None:
+    """Write the judges of a stored tournament if they have changed: a panel that judges join freely grows.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    frame = tournaments(store)
+    stored = frame["judges"][frame["tournament"] == tournament]
+    if len(stored) and list(stored.iloc[0]) != list(judges):
+        with store.writing() as opened:
+            opened.execute("UPDATE tournaments SET judges = ? WHERE tournament = ?", [bindable(judges), tournament])
+
+
 def tournaments(store: Store) -> pd.DataFrame:
     """Return one row per tournament, in the order of judging, JSON columns decoded."""
     return decoded(store.query("SELECT * FROM tournaments ORDER BY judged_at, tournament"))
@@ -151,8 +166,9 @@ def judgments(store: Store, tournament: str) -> pd.DataFrame:
     """Return the input of `harness.stats`, one row per judge and presentation of a tournament.
 
     Columns: pair_id, cell_a, unit_a, parent_a (the neuron that unit_a is a part of; NULL: none), cell_b, unit_b,
-    parent_b, order, judge, answer (None: invalid or no reply), replied (true if one came), attempt (of the reply; NULL
-    if none came to the first). A judge that has not replied yet has a row, too.
+    parent_b, order, judge, answer (None: a tie, invalid, or no reply), replied (true if one came), tie (true if the
+    reply says that neither grid is better), attempt (of the reply; NULL if none came to the first). A judge that has
+    not replied yet has a row, too.
     """
     return store.query(
         "WITH asked AS (SELECT c.*, unnest(from_json(t.judges, '[\"VARCHAR\"]')) AS judge, t.prompt_version "
@@ -160,6 +176,7 @@ def judgments(store: Store, tournament: str) -> pd.DataFrame:
         f"last AS ({_LAST}) "
         "SELECT a.pair_id, a.cell_a, a.unit_a, ua.parent AS parent_a, a.cell_b, a.unit_b, ub.parent AS parent_b, "
         'a."order", a.judge, r.answer, r.raw IS NOT NULL AS replied, '
+        f"r.raw IS NOT NULL AND r.answer IS NULL AND coalesce(r.finish_reason, '') = '{TIE}' AS tie, "
         "CASE WHEN r.raw IS NOT NULL OR r.attempt > 1 THEN r.attempt END AS attempt FROM asked a "
         "LEFT JOIN units ua ON ua.cell_id = a.cell_a AND ua.unit = a.unit_a "
         "LEFT JOIN units ub ON ub.cell_id = a.cell_b AND ub.unit = a.unit_b "

@@ -243,6 +243,16 @@ def scores_by_metric(frame: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]
     return {cell_id: {score["metric"]: score for score in cell_scores} for cell_id, cell_scores in scores.items()}
 
 
+#: Setting of a tournament, and its value for panels that judges join freely: the panel on a comparison are those who
+#: answered it, so that more than half of them decide. Without it, the panel are all judges.
+CONSENSUS, OF_ANSWERS = "consensus", "of those who answered"
+
+
+def consensus_of_answers(settings: Mapping[str, Any] | None) -> bool:
+    """Return whether the panel on each comparison of a tournament are those who answered it, from its settings."""
+    return (settings or {}).get(CONSENSUS) == OF_ANSWERS
+
+
 def win_rate_version(settings: Mapping[str, Any] | None) -> int:
     """Return the version of the win rate by which a tournament was scored, from its settings; 1 if they have none."""
     version = (settings or {}).get("version")

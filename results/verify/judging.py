@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from results.store import group_scores, judgments
-from results.store.records import grouped, records_of, win_rate_version
+from results.store.records import consensus_of_answers, grouped, records_of, win_rate_version
 from results.verify.base import TOLERANCE, Checker, Content, check
 from results.verify.scores import bounds_of
 
@@ -88,14 +88,15 @@ def recount(content: Content, checker: Checker) -> None:
         owner = {cell_id: index for index, row in enumerate(rows) for cell_id in row["cell_ids"]}
         questions = records_of(judgments.judgments(content.store, tournament))
         checker.require(bool(questions), where, "has win rates, but its comparisons are not in the store.")
-        missing = sum(not row["replied"] for row in questions)
+        answered_by = consensus_of_answers(rows[0]["settings"])
+        missing = _n_unanswered(questions) if answered_by else sum(not row["replied"] for row in questions)
         lost = missing - (rows[0]["n_missing"] or 0)
         checker.require(lost <= 0, where, f"was counted from {lost} replies that are no longer in the store.")
         # Fewer are missing if some came later (of an interrupted run, or requested by another tournament).
         if not questions or lost:
             continue
         pooled = _version(rows) < 2
-        counted = _counted(questions, owner, pooled)
+        counted = _counted([row for row in questions if row["replied"] or not answered_by], owner, pooled, answered_by)
         for index, row in enumerate(rows):
             recounted = counted.wins[index], counted.decided[index], counted.ties[index]
             stored = row["wins"], row["n"], row["ties"]
@@ -123,10 +124,19 @@ class _Recount(NamedTuple):
         return sum(rates) / len(rates) if rates else math.nan
 
 
-def _counted(questions: Sequence[Mapping[str, Any]], owner: Mapping[str, int], pooled: bool) -> _Recount:
+def _n_unanswered(questions: Sequence[Mapping[str, Any]]) -> int:
+    """Return the number of comparisons that nobody answered."""
+    presented = {(row["pair_id"], row["order"]) for row in questions}
+    return len(presented - {(row["pair_id"], row["order"]) for row in questions if row["replied"]})
+
+
+def _counted(
+    questions: Sequence[Mapping[str, Any]], owner: Mapping[str, int], pooled: bool, answered_by: bool
+) -> _Recount:
     """Count the comparisons; controls are left out.
 
-    A comparison is decided by more than half of the judges, in the first version (``pooled``) by more valid votes.
+    A comparison is decided by more than half of the judges, of panels that judges join freely (``answered_by``) by more
+    than half of those who answered it, in the first version (``pooled``) by more valid votes.
     """
     n_judges = len({row["judge"] for row in questions})
     votes: dict[tuple[str, int], tuple[int, int, Counter[str]]] = {}
@@ -140,7 +150,7 @@ def _counted(questions: Sequence[Mapping[str, Any]], owner: Mapping[str, int], p
             continue
         best, other = ("A", "B") if answers["A"] >= answers["B"] else ("B", "A")
         most, least = answers[best], answers[other]
-        if most <= (least if pooled else n_judges / 2):
+        if most <= (least if pooled else (answers.total() if answered_by else n_judges) / 2):
             result.ties.update((first, second))
             continue
         winner, loser = (first, second) if best == "A" else (second, first)

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from results.app import (
+    agreement_table,
     data,
     flags,
     judge_checks,
@@ -25,8 +26,9 @@ from results.app.judged_comparison import show_comparison, thumbnail
 from results.app.queries import Record
 from results.app.titles import compact, plain, visible
 from results.app.widgets import Choice
-from results.boards.panel_kind import is_proxy
+from results.boards.panel_kind import is_people, is_proxy
 from results.minus_sign import with_minus
+from results.people.ballot import ballot_ids
 from results.store import Store
 
 _PER_PAGE = 6
@@ -50,6 +52,7 @@ def render() -> None:
         tournaments = queries_judging.tournaments(store)
         if not tournaments:
             st.info("No judgements in this store. `harness judge --suite demo --dry-run` counts the calls it takes.")
+            _vote_link(None)
             return
         row_of_cell = data.rows_by_cell(store)
         titles = queries_judging.backbone_titles(store)
@@ -62,10 +65,19 @@ def render() -> None:
             return
         judged = {cell: row_of_cell[cell] for cell in labels if cell in row_of_cell}
         _reliability(tournament, titles)
+        agreement_table.show_agreement(store, tournament["tournament"], titles)
+        _vote_link(tournament["tournament"])
         _win_rates(store, tournament, labels, judged)
         flags.explain((f"{row.title} at {board.site}", row) for board, row in judged.values())
         _pairs(store, tournament, labels, titles)
         _notes(tournament, titles)
+
+
+def _vote_link(tournament: str | None) -> None:
+    """Show a link to the page on which people vote, if there is a ballot; on that of the tournament if it has one."""
+    ids = ballot_ids(data.folder())
+    if ids:
+        navigation.link("vote", "Vote on pairs yourself", tournament=tournament if tournament in ids else None)
 
 
 def _choose(
@@ -164,7 +176,11 @@ def _notes(tournament: Record, titles: Mapping[str, str]) -> None:
     )
     notes = [str(note) for note in tournament["notes"] or ()]
     if tournament["n_missing"]:
-        notes.append(f"{tournament['n_missing']} replies are missing; `harness judge` requests them again.")
+        n = tournament["n_missing"]
+        if is_people(str(tournament["panel"])):
+            notes.append(f"{n} comparisons have no answer yet.")
+        else:
+            notes.append(f"{n} replies are missing; `harness judge` requests them again.")
     if notes:
         with st.expander(f"{len(notes)} notes on this tournament" if len(notes) > 1 else "A note on this tournament"):
             for note in notes:
@@ -180,6 +196,7 @@ def _health(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Non
                 "judge": panels.judge_names((row.get("judge") for row in rows), titles),
                 "answers": [row.get("n") for row in rows],
                 "invalid (%)": [_percent(row.get("invalid_rate")) for row in rows],
+                "ties": [row.get("ties") for row in rows],
                 "first invalid (%)": [_percent(row.get("first_invalid_rate")) for row in rows],
                 "retried (%)": [_percent(row.get("retried_rate")) for row in rows],
                 "same in both orders (%)": [_percent(row.get("swap_consistency")) for row in rows],
@@ -194,7 +211,8 @@ def _health(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Non
         st.caption(
             "Healthy: the same choice in both orders near 100 % (50 % is chance), bias towards the first grid near 0, "
             "A on controls (two identical grids) near 50 %. Agreement with others: share of a judge's choices that "
-            "another judge shares. Invalid: answers that stayed invalid after all attempts. First invalid: first "
+            "another judge shares. Invalid: answers that stayed invalid after all attempts. Ties: answers of people that "
+            "neither grid is better. First invalid: first "
             "replies that were invalid. Retried: valid answers from a later attempt."
         )
 

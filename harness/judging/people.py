@@ -1,0 +1,89 @@
+"""Votes of people in words: how far each annotator is, and where the page is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from results import Store
+from results.people.ballot import Ballot, ballot_ids, read_ballot
+from results.people.standing import standing
+from results.people.votes import TIE, bad_lines_sentence, read_votes
+from results.store import judgments
+
+
+#: Most addresses that are printed per ballot: a crowd does not need them.
+_MOST_PAGES = 5
+
+
+class Turnout(NamedTuple):
+    """Votes of one annotator on one ballot."""
+
+    tournament: str
+    ballot: str
+    annotator: str
+    answered: int
+    """number of questions with an answer, ties included"""
+    ties: int
+    questions: int
+    """number of questions on the ballot"""
+    page: str
+    """address of the annotator's page, below that of the app"""
+
+
+def ballots_of(store: Store, tournaments: Sequence[str]) -> list[Ballot]:
+    """Return the ballots of those tournaments that people judge.
+
+    Raises:
+        StoreError: a ballot cannot be read.
+    """
+    folder = store.path.parent
+    return [read_ballot(folder, name) for name in ballot_ids(folder) if name in set(tournaments)]
+
+
+def turnouts(store: Store, ballots: Sequence[Ballot]) -> tuple[list[Turnout], list[str]]:
+    """Return the turnout of each annotator on each ballot, and sentences on what was left out of their files.
+
+    Raises:
+        StoreError: the store or a file of votes cannot be read.
+    """
+    folder = store.path.parent
+    frame = judgments.tournaments(store)
+    rows, notes = [], []
+    for ballot in ballots:
+        for judges in frame["judges"][frame["tournament"] == ballot.tournament]:
+            for judge in judges:
+                annotator = str(judge).partition("/")[2].rpartition("#")[0]
+                file = read_votes(folder, annotator)
+                now = standing(ballot, annotator, file.votes)
+                ties = sum(vote.action == TIE for vote in now.answered.values())
+                page = page_address(ballot.tournament, annotator)
+                rows.append(
+                    Turnout(
+                        ballot.tournament, ballot.title, annotator, len(now.answered), ties, len(ballot.questions), page
+                    )
+                )
+                notes.append(bad_lines_sentence(annotator, file))
+                if now.n_elsewhere:
+                    votes = "1 vote is" if now.n_elsewhere == 1 else f"{now.n_elsewhere} votes are"
+                    notes.append(f"{votes} of {annotator} on questions that are not on the ballot of {ballot.title}.")
+    return rows, list(dict.fromkeys(note for note in notes if note))
+
+
+def page_address(tournament: str, annotator: str | None = None) -> str:
+    """Return the address of the page, below that of the app."""
+    parameters = {"tournament": tournament, **({"annotator": annotator} if annotator else {})}
+    return f"/vote?{urlencode(parameters)}"
+
+
+def how_to_vote(store: Path, ballots: Sequence[Ballot], rows: Sequence[Turnout]) -> list[str]:
+    """Return lines that say how to vote and how to continue."""
+    lines = [f"To vote, run `harness app --store {store}` and open:"]
+    for ballot in ballots:
+        pages = [row.page for row in rows if row.tournament == ballot.tournament]
+        lines += [f"  {page}" for page in pages[:_MOST_PAGES] or [page_address(ballot.tournament)]]
+    if not rows:
+        lines.append("Nobody has voted yet: enter a name on the page, or name an annotator with --judge NAME.")
+    return [*lines, "Repeat this command to take the votes into the store."]

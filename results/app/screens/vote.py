@@ -1,0 +1,212 @@
+"""Vote: two grids side by side, and which of them shows one concept. Nothing here names methods, cells or units."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from pathlib import Path
+
+import streamlit as st
+from PIL import Image
+
+from results.app import address, data, voting
+from results.app.pictures import embedded
+from results.app.titles import plain, visible
+from results.app.widgets import select
+from results.errors import StoreError
+from results.people.annotators import MAX_NAME, annotator_name
+from results.people.ballot import Ballot, Question, ballot_ids, grid_file, read_ballot
+from results.people.standing import Standing, shuffled
+from results.people.votes import SKIP, TIE, A, B
+
+#: Bounds of a picture from anywhere: bytes of the file, and pixels along a side.
+_MAX_BYTES, _MAX_PX = 16 * 2**20, 4096
+#: Pixels along a side of what is sent: a grid has 1008.
+_PX = 1008
+#: Most ballots to choose from.
+_MAX_BALLOTS = 20
+#: Action -> text of the button, key that presses it, and tooltip.
+_BUTTONS = {
+    A: ("A", "A", "Grid A shows one concept more clearly"),
+    B: ("B", "B", "Grid B shows one concept more clearly"),
+    TIE: ("Tie", "T", "Neither is clearer than the other"),
+    SKIP: ("Skip", "S", "Show this pair again at the end"),
+}
+_TAKE_IN = "`harness judge --panel people` with the options that made this ballot takes the votes into the store."
+
+
+def render() -> None:
+    """Show the page."""
+    folder = data.folder()
+    try:
+        if not voting.is_allowed():
+            st.title("Vote")
+            st.info(
+                "This app is open to other machines and has no password, so it takes no votes. To let people vote, "
+                "start it with `harness app --votes`, or on a local address."
+            )
+        elif ids := ballot_ids(folder):
+            _show(folder, ids)
+        else:
+            st.title("Vote")
+            st.info(
+                "There is nothing to vote on yet. `harness judge --suite demo --panel people --judge NAME --pairs 2` "
+                "draws the pairs and writes the ballot; NAME is yours."
+            )
+    except StoreError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+
+
+def _show(folder: Path, ids: list[str]) -> None:
+    asked = address.get("tournament")
+    name = _annotator()
+    if name is None or asked not in ids:
+        st.title("Vote")
+        _start(folder, ids, asked)
+        return
+    ballot = read_ballot(folder, asked)
+    address.put(tournament=asked, annotator=name)
+    standing = voting.standing_of(ballot, name, folder)
+    if failed := voting.failure():
+        st.error(plain(failed), icon=":material/error:")
+    if standing.waiting:
+        _ask(folder, ballot, name, standing)
+    else:
+        _finished(folder, ballot, name, standing)
+
+
+def _annotator() -> str | None:
+    """Return the annotator of the address; None if there is none, or no name."""
+    given = address.get("annotator")
+    try:
+        return annotator_name(given) if given else None
+    except StoreError as error:
+        st.warning(plain(str(error)))
+        return None
+
+
+def _start(folder: Path, ids: list[str], asked: str) -> None:
+    """Let the reader enter a name, and choose a ballot if there are several."""
+    if asked and asked not in ids and st.query_params.get("tournament"):
+        st.warning("There is no ballot of the tournament that the address names.")
+    chosen = asked if asked in ids else ids[0]
+    if len(ids) > 1 and asked not in ids:
+        listed = ids[:_MAX_BALLOTS]
+        ballots = [read_ballot(folder, one) for one in listed]
+        titles = [f"{ballot.title}, {len(ballot.questions)} questions" for ballot in ballots]
+        chosen = select("Ballot", listed, "ballot", titles)
+    with st.form("annotator", border=False):
+        name = st.text_input(
+            "Your name", max_chars=MAX_NAME, placeholder="letters, digits, - and _", key="name of annotator", width=320
+        )
+        if st.form_submit_button("Start", type="primary"):
+            try:
+                address.put(tournament=chosen, annotator=annotator_name(name))
+            except StoreError as error:
+                st.warning(plain(str(error)))
+            else:
+                st.rerun()
+    st.caption("Your votes are kept under this name; enter the same name to continue.")
+
+
+def _ask(folder: Path, ballot: Ballot, name: str, standing: Standing) -> None:
+    question = standing.waiting[0]
+    with st.container(horizontal=True, vertical_alignment="center", key="vote_head"):
+        st.title("Which grid shows one concept?", anchor=False, width="content")
+        _progress(ballot, name, standing)
+    pictures = [_picture(folder, key) for key in (question.grid_a, question.grid_b)]
+    with st.container(key="vote_grids"):
+        for column, label, picture in zip(st.columns(2), "AB", pictures, strict=True):
+            with column:
+                st.markdown(f"**{label}**")
+                if picture is None:
+                    st.warning("This picture is missing or cannot be read. Skip the pair.")
+                else:
+                    st.image(embedded(picture, "jpeg"), alt=f"Grid {label}: nine images.", width="stretch")
+    is_whole = None not in pictures
+    # A key of its own per question: a press that was meant for the pair before does nothing on the next.
+    number = shuffled(ballot, name).index(question)
+    with st.container(horizontal=True, horizontal_alignment="center", key="vote_buttons"):
+        for action, (label, shortcut, help_text) in _BUTTONS.items():
+            st.button(
+                label,
+                key=f"vote {action} {number}",
+                shortcut=shortcut,
+                help=help_text,
+                type="primary" if action in (A, B) else "secondary",
+                disabled=not is_whole and action != SKIP,
+                on_click=voting.cast,
+                args=(ballot, name, folder, question, action),
+            )
+        _undo(folder, ballot, name, standing)
+    voting.start_clock(question)
+    with st.expander("Instruction"):
+        for paragraph in ballot.instruction.split("\n\n"):
+            st.text(visible(" ".join(paragraph.split())))
+
+
+def _progress(ballot: Ballot, name: str, standing: Standing) -> None:
+    n_answered, n = len(standing.answered), len(ballot.questions)
+    skipped = f", {standing.n_skipped} skipped" if standing.n_skipped else ""
+    st.markdown(f"{n_answered} of {n}{skipped}", width="content")
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+        st.markdown(f"as **{plain(name)}**", width="content")
+        st.button("Change name", key="change name", type="tertiary", on_click=_forget)
+
+
+def _undo(folder: Path, ballot: Ballot, name: str, standing: Standing) -> None:
+    last = standing.last
+    number = -1 if last is None else shuffled(ballot, name).index(last.question)
+    st.button(
+        "Undo",
+        key=f"undo {number}",
+        shortcut="U",
+        help="Take back the last vote",
+        disabled=last is None,
+        on_click=voting.undo,
+        args=(ballot, name, folder, None if last is None else last.question),
+    )
+
+
+def _finished(folder: Path, ballot: Ballot, name: str, standing: Standing) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key="vote_head"):
+        st.title("All questions are answered", anchor=False, width="content")
+        _progress(ballot, name, standing)
+    st.success(f"Thank you, {plain(name)}. {_TAKE_IN}", icon=":material/check:")
+    _undo(folder, ballot, name, standing)
+
+
+def _forget() -> None:
+    address.put(annotator="")
+
+
+def _picture(folder: Path, key: str) -> bytes | None:
+    """Return the picture of a grid; None if it is missing, too large, or no picture."""
+    file = grid_file(folder, key)
+    try:
+        status = file.stat() if file.is_file() else None
+    except OSError:
+        return None
+    if status is None or status.st_size > _MAX_BYTES:
+        return None
+    return _drawn(file, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _drawn(file: Path, stamp: int, size: int) -> bytes | None:
+    """Return a picture drawn again, without whatever else is in the file; `stamp` and `size` are those of its change."""
+    buffer = io.BytesIO()
+    try:
+        with Image.open(file, formats=["JPEG"]) as opened:
+            if max(opened.size) > _MAX_PX:
+                return None
+            picture = opened.convert("RGB")
+            picture.thumbnail((_PX, _PX))
+            picture.save(buffer, "JPEG", quality=92)
+    except Exception:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
+        return None
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    render()

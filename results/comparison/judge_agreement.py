@@ -1,0 +1,131 @@
+"""Agreement of two judges of any panels on the questions that both have answered: the same grids in the same order."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+N_RESAMPLES = 2000
+LEVEL = 0.95
+#: Most judges that are compared with one another: of more, those with most answers.
+MAX_JUDGES = 40
+_PEOPLE = "people/"
+# Columns of the counts of a unit pair: both A, A and B, B and A, both B.
+_KINDS = {("A", "A"): 0, ("A", "B"): 1, ("B", "A"): 2, ("B", "B"): 3}
+
+
+class Agreement(NamedTuple):
+    """Agreement of two judges."""
+
+    judge: str
+    """id of the judge; people come first"""
+    other: str
+    n_questions: int
+    """questions that both have answered with A or B, without controls"""
+    n_pairs: int
+    """unit pairs among them"""
+    same: float
+    """share of equal answers"""
+    kappa: float | None
+    """Cohen's kappa: 1 is perfect agreement, 0 is chance; None if both judges gave one and the same answer always"""
+    low: float | None
+    """95 % interval of kappa, by resampling unit pairs"""
+    high: float | None
+
+
+def judge_agreements(store: Store, tournament: str | None = None) -> list[Agreement]:
+    """Return the agreement of each two judges in a store with common questions, people first, then the most common.
+
+    Args:
+        store: the store.
+        tournament: only questions of this tournament; replies of all judges to them count, whatever their tournament.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    where = (
+        "WHERE (grid_a, grid_b) IN (SELECT (grid_a, grid_b) FROM comparisons WHERE tournament = ?)"
+        if tournament is not None
+        else ""
+    )
+    frame = store.query(
+        f"SELECT judge, grid_a, grid_b, answer FROM replies {where} QUALIFY row_number() OVER "
+        "(PARTITION BY judge, grid_a, grid_b ORDER BY replied_at DESC, attempt DESC) = 1",
+        [] if tournament is None else [tournament],
+    )
+    frame = frame[frame["answer"].isin(["A", "B"]) & (frame["grid_a"] != frame["grid_b"])]
+    answers: dict[str, dict[tuple[str, str], str]] = {}
+    for judge, grid_a, grid_b, answer in frame.itertuples(index=False):
+        answers.setdefault(judge, {})[grid_a, grid_b] = answer
+    return agreements(answers)
+
+
+def agreements(answers: Mapping[str, Mapping[tuple[str, str], str]]) -> list[Agreement]:
+    """Return the agreement of each two judges from judge -> (grid A, grid B) -> answer."""
+    judges = sorted(answers, key=lambda judge: (not judge.startswith(_PEOPLE), -len(answers[judge]), judge))
+    rows = []
+    for judge, other in itertools.combinations(judges[:MAX_JUDGES], 2):
+        common = sorted(answers[judge].keys() & answers[other].keys())
+        if common:
+            counts = _counts(common, [(answers[judge][key], answers[other][key]) for key in common])
+            rows.append(_agreement(judge, other, counts))
+    return sorted(
+        rows, key=lambda row: (not row.judge.startswith(_PEOPLE), -row.n_questions, row.judge, row.other)
+    )
+
+
+def kappa_of(counts: np.ndarray) -> np.ndarray:
+    """Return Cohen's kappa (1960) of tables (..., 4) of counts AA, AB, BA, BB; NaN if the expected agreement is 1.
+
+    It is ``(p_o - p_e) / (1 - p_e)`` with the observed agreement ``p_o`` and that expected from the judges' own shares
+    of A and B, ``p_e = p_A q_A + p_B q_B``.
+    """
+    both_a, a_b, b_a, both_b = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
+    n = both_a + a_b + b_a + both_b
+    with np.errstate(invalid="ignore", divide="ignore"):
+        observed = (both_a + both_b) / n
+        first, second = (both_a + a_b) / n, (both_a + b_a) / n
+        expected = first * second + (1 - first) * (1 - second)
+        kappa: np.ndarray = np.where(expected < 1, (observed - expected) / (1 - expected), np.nan)
+    return kappa
+
+
+def kappa_interval(counts: np.ndarray, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> tuple[float, float] | None:
+    """Return the percentile interval of kappa from resamples of the G unit pairs with counts (G, 4); None if undefined.
+
+    The two orders of a unit pair are resampled together. Unit pairs with equal counts are interchangeable, so a
+    resample is a multinomial draw of their kinds, of which there are few.
+    """
+    kinds, sizes = np.unique(counts, axis=0, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(len(counts), sizes / len(counts), size=n_resamples)
+    kappas = kappa_of(draws @ kinds)
+    if len(counts) < 2 or np.isnan(kappas).all():
+        return None
+    low, high = np.nanquantile(kappas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _counts(questions: Sequence[tuple[str, str]], votes: Sequence[tuple[str, str]]) -> np.ndarray:
+    """Return the (G, 4) counts per unit pair: the two orders of a pair show the same two grids."""
+    index: dict[tuple[str, ...], int] = {}
+    counts = np.zeros((len(questions), 4), dtype=np.int64)
+    for question, vote in zip(questions, votes, strict=True):
+        counts[index.setdefault(tuple(sorted(question)), len(index)), _KINDS[vote]] += 1
+    return counts[: len(index)]
+
+
+def _agreement(judge: str, other: str, counts: np.ndarray) -> Agreement:
+    total = counts.sum(axis=0)
+    n = int(total.sum())
+    kappa = float(kappa_of(total))
+    interval = None if math.isnan(kappa) else kappa_interval(counts)
+    low, high = interval or (None, None)
+    same = float((total[0] + total[3]) / n)
+    return Agreement(judge, other, n, len(counts), same, None if math.isnan(kappa) else kappa, low, high)

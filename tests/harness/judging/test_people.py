@@ -1,0 +1,305 @@
+"""People as judges, from the ballot over votes on the disk to win rates, and back after a vote is taken back."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from judging_store import make_store, pictures
+from PIL import Image
+from typer.testing import CliRunner
+
+from harness import judging
+from harness.cli import app
+from harness.datasets.base import ImageSet
+from harness.judging import JudgedContest
+from harness.judging.people import turnouts
+from harness.suites import Judging
+from judges.panel import Panel, Wanted, make_panel
+from methods.errors import UserError
+from results import Store, leaderboard, open_store
+from results.people.ballot import Question, grid_file, read_ballot
+from results.people.standing import shuffled
+from results.people.votes import Vote, append_votes
+from results.store import judgments
+from results.verify import verify
+
+pytestmark = pytest.mark.run
+
+CELLS = [f"{method}-{seed}" for seed in (1, 2) for method in ("identity", "random_split", "pure")]
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def images(photo_folder: Path) -> ImageSet:
+    return pictures(photo_folder)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, images: ImageSet) -> Path:
+    return make_store(tmp_path_factory.mktemp("recorded") / "r.duckdb", images).path
+
+
+@pytest.fixture
+def store(recorded: Path, tmp_path: Path) -> Store:
+    return open_store(shutil.copy(recorded, tmp_path / "r.duckdb"), read_only=False)
+
+
+def judged(store: Store, images: ImageSet, *names: str, cells: list[str] = CELLS, **settings: object) -> JudgedContest:
+    values = {"pairs": 2, "controls": 2, **settings}
+    people = Judging(panel="people", judges=tuple({"name": name} for name in names), **values)  # type: ignore[arg-type]
+    (contest,) = judging.judge(store, cells, images, people, folder=store.path.parent / "grids")
+    return contest
+
+
+def row_of(store: Store, tournament: str) -> pd.Series:
+    return judgments.tournaments(store).set_index("tournament").loc[tournament]
+
+
+def comparisons_of(store: Store, contest: JudgedContest) -> dict[Question, tuple[str, str]]:
+    """Question -> methods of grid A and grid B, which people never see."""
+    frame = judgments.comparisons(store, contest.tournament)
+    version = row_of(store, contest.tournament)["prompt_version"]
+    return {
+        Question(version, row.grid_a, row.grid_b): (row.cell_a.split("-")[0], row.cell_b.split("-")[0])
+        for row in frame.itertuples()
+    }
+
+
+def judge_id(name: str) -> str:
+    (judge,) = make_panel("people", Wanted("tiny_vit", ({"name": name},))).judges
+    return judge.id
+
+
+def vote(store: Store, contest: JudgedContest, name: str, count: int | None = None) -> list[Vote]:
+    """Vote for the purer method on the first questions of the annotator's own order; ties on controls."""
+    methods = comparisons_of(store, contest)
+    order = ("pure", "identity", "random_split")
+    votes = []
+    for question in shuffled(read_ballot(store.path.parent, contest.tournament), name)[:count]:
+        a, b = (order.index(method) for method in methods[question])
+        votes.append(Vote(question, "tie" if a == b else "A" if a < b else "B", 1.5, AT))
+    append_votes(store.path.parent, name, votes)
+    return votes
+
+
+def replies(store: Store) -> pd.DataFrame:
+    return store.query("SELECT * FROM replies ORDER BY judge, grid_a, grid_b, attempt")
+
+
+def test_a_ballot_is_blind_and_its_pictures_are_there(store: Store, images: ImageSet) -> None:
+    contest = judged(store, images, "anna")
+    folder = store.path.parent
+    ballot = read_ballot(folder, contest.tournament)
+    assert set(ballot.questions) == set(comparisons_of(store, contest))
+    assert len(ballot.questions) == 3 * 2 * 2 * 2 + 2
+    text = (folder / "people" / "ballots" / f"{contest.tournament}.json").read_text()
+    assert not any(word in text for word in ("identity", "random_split", "pure", "cell", *CELLS))
+    for question in ballot.questions:
+        for key in (question.grid_a, question.grid_b):
+            with Image.open(grid_file(folder, key)) as picture:
+                assert picture.size == (1008, 1008)
+
+
+def test_a_ballot_without_votes_is_no_column_of_a_board_and_no_failure(store: Store, images: ImageSet) -> None:
+    contest = judged(store, images, "anna")
+    assert (contest.panel, contest.asked, contest.kept) == ("people", 0, 0)
+    row = row_of(store, contest.tournament)
+    assert row["n_missing"] == 26 and row["judges"] == [judge_id("anna")]
+    assert judgments.win_rates(store).empty and replies(store).empty
+    (board,) = leaderboard(store)
+    assert not [column for column in board.columns if column.metric == "win_rate"]
+
+
+def test_votes_become_replies_and_win_rates(store: Store, images: ImageSet) -> None:
+    contest = judged(store, images, "anna")
+    vote(store, contest, "anna")
+    again = judged(store, images)
+    assert (again.tournament, again.asked, again.kept) == (contest.tournament, 26, 0)
+    rates = judgments.win_rates(store).set_index("label")
+    assert rates["win_rate"].to_dict() == {"pure": 1.0, "identity": 0.5, "random_split": 0.0}
+    row = row_of(store, contest.tournament)
+    (health,) = row["health"]
+    assert row["n_missing"] == 0 and health["n"] == 24 and health["invalid"] == health["ties"] == 0
+    assert health["swap_consistency"] == 1.0
+    stored = replies(store)
+    assert len(stored) == 26 and set(stored["attempt"]) == {1} and set(stored["seconds"]) == {1.5}
+    assert set(pd.to_datetime(stored["replied_at"], utc=True)) == {pd.Timestamp(AT)}
+    assert set(stored["raw"]) == {'{"answer": "A"}', '{"answer": "B"}', '{"answer": "tie"}'}
+    assert stored["answer"].isna().sum() == 2
+    # Nothing is open, and nothing changes.
+    last = judged(store, images)
+    assert (last.asked, last.kept) == (0, 26)
+    pd.testing.assert_frame_equal(replies(store), stored)
+    assert verify(store).problems == []
+
+
+def test_some_votes_are_scored_and_the_rest_stays_open(store: Store, images: ImageSet) -> None:
+    contest = judged(store, images, "anna")
+    votes = vote(store, contest, "anna", 10)
+    assert judged(store, images).asked == 10
+    row = row_of(store, contest.tournament)
+    (health,) = row["health"]
+    n_ties = sum(one.action == "tie" for one in votes)
+    assert row["n_missing"] == 16 and health["n"] == 10 - n_ties and health["invalid"] == 0
+    assert judgments.win_rates(store)["n"].sum() == 2 * (10 - n_ties)
+    assert judgments.win_rates(store)["ties"].sum() == 0
+    (board,) = leaderboard(store)
+    assert "win_rate of people is not complete: 16 comparisons have no answer yet." in board.notes
+    assert any(note.startswith("win_rate is judged by people") for note in board.notes)
+    assert verify(store).problems == []
+
+
+def test_a_tournament_stays_the_same_when_somebody_joins_and_an_even_number_is_allowed(
+    store: Store, images: ImageSet
+) -> None:
+    contest = judged(store, images, "anna")
+    vote(store, contest, "anna", 12)
+    # Ben entered his name on the page; nobody names him.
+    vote(store, contest, "ben", 8)
+    again = judged(store, images)
+    assert again.tournament == contest.tournament and again.asked == 20
+    row = row_of(store, contest.tournament)
+    assert row["judges"] == [judge_id("anna"), judge_id("ben")]
+    assert [health["n"] > 0 for health in row["health"]] == [True, True]
+    assert len(judgments.tournaments(store)) == 1
+    assert verify(store).problems == []
+
+
+def test_nobody_is_no_error_and_other_ballots_votes_make_no_member(store: Store, images: ImageSet) -> None:
+    contest = judged(store, images)
+    assert row_of(store, contest.tournament)["judges"] == []
+    append_votes(store.path.parent, "anna", [Vote(Question("people-1", "a" * 20, "b" * 20), "A")])
+    assert row_of(store, judged(store, images).tournament)["judges"] == []
+    ballot = read_ballot(store.path.parent, contest.tournament)
+    judged(store, images, "anna")
+    rows, notes = turnouts(store, [ballot])
+    assert [(row.annotator, row.answered, row.questions) for row in rows] == [("anna", 0, 26)]
+    assert any("1 vote is of anna on questions that are not on the ballot" in note for note in notes)
+
+
+def test_a_changed_and_an_undone_vote_replace_what_was_stored(store: Store, images: ImageSet) -> None:
+    contest = judged(store, images, "anna")
+    first, second, *_ = vote(store, contest, "anna", 6)
+    judged(store, images)
+    other = "B" if first.action == "A" else "A"
+    append_votes(store.path.parent, "anna", [Vote(first.question, other, 2.0, AT), Vote(second.question, "undo")])
+    again = judged(store, images)
+    assert (again.asked, again.kept) == (0, 6)
+    stored = replies(store).set_index(["grid_a", "grid_b"])
+    assert stored.loc[(first.question.grid_a, first.question.grid_b), "answer"] == other
+    assert pd.isna(stored.loc[(second.question.grid_a, second.question.grid_b), "raw"])
+    assert row_of(store, contest.tournament)["n_missing"] == 26 - 5
+    assert verify(store).problems == []
+
+
+def test_no_pair_is_voted_on_twice_when_a_method_is_added(store: Store, images: ImageSet) -> None:
+    two = [cell for cell in CELLS if not cell.startswith("pure")]
+    contest = judged(store, images, "anna", cells=two, controls=0)
+    votes = vote(store, contest, "anna")
+    judged(store, images, cells=two, controls=0)
+    larger = judged(store, images, controls=0)
+    assert larger.tournament != contest.tournament
+    ballot = read_ballot(store.path.parent, larger.tournament)
+    assert {one.question for one in votes} < set(ballot.questions)
+    assert (larger.asked, larger.kept) == (0, 8)
+    (turnout,), _ = turnouts(store, [ballot])
+    assert (turnout.answered, turnout.questions) == (8, 24)
+
+
+def test_a_proxy_sees_the_same_grids_and_fewer_pairs_are_a_part_of_more(store: Store, images: ImageSet) -> None:
+    contest = judged(store, images, "anna", pairs=2, controls=0)
+    proxy = Judging(panel="proxy", judges=({"name": "colour_texture"},), pairs=5, controls=0)
+    (other,) = judging.judge(store, CELLS, images, proxy, folder=store.path.parent / "grids")
+    grids = [
+        set(judgments.comparisons(store, one.tournament)[["grid_a", "grid_b"]].itertuples(index=False, name=None))
+        for one in (contest, other)
+    ]
+    assert grids[0] < grids[1]
+
+
+def test_names_and_options_are_checked() -> None:
+    for entries, match in (
+        (({"name": "an na"},), "is no name of an annotator"),
+        (({"name": "anna", "base_url": "http://x"},), "has a name only; remove base_url"),
+        (({"name": "anna"}, {"name": "Anna"}), "named twice"),
+    ):
+        with pytest.raises(UserError, match=match):
+            make_panel("people", Wanted("tiny_vit", entries))
+    with pytest.raises(UserError, match="no options; remove speed"):
+        make_panel("people", Wanted("tiny_vit", (), {"speed": 1}))
+    assert Panel("people", ()).id == "people"
+    with pytest.raises(UserError, match="odd number"):
+        Panel("proxy", ())
+
+
+def suite_file(folder: Path, photo_folder: Path) -> Path:
+    suite = folder / "own.toml"
+    suite.write_text(
+        f'name = "own"\n[seeds]\ntokens = [1, 2]\n[data]\ndataset = "folder:{photo_folder}"\nevaluation = 40\n'
+        '[[targets]]\nbackbone = "tiny_vit"\n[[methods]]\nname = "identity"\n[[methods]]\nname = "random_split"\n'
+    )
+    return suite
+
+
+def test_the_verb_exports_imports_and_prints_the_agreement(tmp_path: Path, photo_folder: Path) -> None:
+    from harness.suites import load_suite
+
+    suite = suite_file(tmp_path, photo_folder)
+    store = make_store(tmp_path / "r.duckdb", judging.evaluation_images(load_suite(str(suite))))
+    common = ["judge", "--suite", str(suite), "--store", str(store.path), "--pairs", "3"]
+    runner = CliRunner()
+    pairs = tmp_path / "pairs.csv"
+    done = runner.invoke(app, [*common, "--export", str(pairs)])
+    assert done.exit_code == 0, done.output
+    assert "Nobody has voted yet" in done.output and "/vote?tournament=" in done.output
+    rows = list(csv.DictReader(pairs.open()))
+    for row in rows:
+        assert (tmp_path / row["image_a"]).is_file() and (tmp_path / row["image_b"]).is_file()
+    proxy = runner.invoke(app, [*common, "--panel", "proxy", "--judge", "colour_texture"])
+    assert proxy.exit_code == 0, proxy.output
+    answers = tmp_path / "answers.csv"
+    lines = [f"{row['question']},w{number % 2},{'AB'[number % 2]},2" for number, row in enumerate(rows)]
+    answers.write_text("question,annotator,answer,seconds\n" + "\n".join([*lines, "x,w1,A,1"]))
+    wrong = runner.invoke(app, [*common, "--panel", "people", "--import", str(answers)])
+    assert wrong.exit_code != 0 and f"answers.csv, line {len(lines) + 2}" in wrong.output.replace("\n", " ")
+    assert not (tmp_path / "people" / "votes").exists()
+    answers.write_text("question,annotator,answer,seconds\n" + "\n".join(lines))
+    printed = runner.invoke(app, [*common, "--panel", "people", "--import", str(answers)])
+    assert printed.exit_code == 0, printed.output
+    assert "Votes of people" in printed.output and "kappa is Cohen's" in printed.output
+    assert f"{len(rows)} new answers, 0 known before" in printed.output
+    data = json.loads(runner.invoke(app, [*common, "--panel", "people", "--json"]).stdout)
+    assert {row["annotator"]: row["answered"] for row in data["people"]} == {
+        "w0": (len(rows) + 1) // 2,
+        "w1": len(rows) // 2,
+    }
+    compared = {(row["judge"].split("#")[0], row["other"].split("#")[0]) for row in data["agreement"]}
+    assert {("people/w0", "proxy/colour_texture"), ("people/w1", "proxy/colour_texture")} <= compared
+    assert data["boards"][0]["rows"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--panel", "proxy", "--export", "x.csv"], "are for people, and the panel is 'proxy'"),
+        (["--export", "x.csv", "--dry-run"], "cannot be used with --dry-run or --rescore"),
+        (["--absolute-paths"], "about the file of --export"),
+        (["--export", "no/such/folder/x.csv"], "There is no folder"),
+        (["--panel", "people", "--judge", "an na"], "is no name of an annotator"),
+    ],
+)
+def test_wrong_options_are_a_sentence(
+    tmp_path: Path, photo_folder: Path, recorded: Path, options: list[str], problem: str
+) -> None:
+    store = shutil.copy(recorded, tmp_path / "r.duckdb")
+    suite = suite_file(tmp_path, photo_folder)
+    suite.write_text(suite.read_text().replace("evaluation = 40\n", "evaluation = 48\n"))
+    result = CliRunner().invoke(app, ["judge", "--suite", str(suite), "--store", str(store), *options])
+    assert result.exit_code != 0 and problem in " ".join(result.output.split()), result.output
+

@@ -128,6 +128,7 @@ class Judge(ABC):
     @classmethod
     def prepare(cls, preparation: Preparation) -> None:
         """Get ready for all questions of a tournament, before any is asked and also if none is open."""
+        return None
 
     def takes_part(self, questions: Sequence[Question], prompt: Prompt) -> bool:
         """Return whether this judge is a member of the panel on these questions; only judges that join freely may not be."""
@@ -150,7 +151,7 @@ class Judge(ABC):
     def ask(self, questions: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
         """Ask every question once and pass each reply to ``keep`` as it comes.
 
-        A question that fails gets a reply without text. A judge that answers later passes on the replies that there are.
+        A question that fails gets a reply without text. A judge that answers later passes on the replies that it has.
 
         Raises:
             UserError: no question can be answered (no such model, no permission). Replies passed to ``keep`` stay

@@ -93,10 +93,11 @@ def checked(judgments: pd.DataFrame) -> pd.DataFrame:
 def consensus(judgments: pd.DataFrame) -> pd.DataFrame:
     """Return the panel's choice for each presentation, i.e. for each (pair_id, order).
 
-    The panel are all judges of the frame, or, with the column ``asked``, those who were asked. The winner is the method whose grid got the valid votes of a strict majority
-    of the panel: of one judge, its vote; of two, both; of three, two; of five, three. An invalid or missing reply is no
-    vote, so one valid vote of three decides nothing. Without a majority, the comparison is a tie if both grids got as
-    many valid votes (at least one), else undecided. Controls are left out.
+    The panel are all judges of the frame, or, with the column ``asked``, those who were asked. The winner is the method
+    whose grid got the valid votes of a strict majority of the panel: of one judge, its vote; of two, both; of three,
+    two; of five, three. An invalid or missing reply is no vote, so one valid vote of three decides nothing.
+    Without a majority, the comparison is a tie if both grids got as many valid votes (at least one), else undecided.
+    Controls are left out.
 
     Returns:
         One row per presentation: pair_id, order, method_a, method_b (and unit_a, unit_b if given), votes_a, votes_b,

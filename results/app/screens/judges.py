@@ -211,9 +211,9 @@ def _health(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Non
         st.caption(
             "Healthy: the same choice in both orders near 100 % (50 % is chance), bias towards the first grid near 0, "
             "A on controls (two identical grids) near 50 %. Agreement with others: share of a judge's choices that "
-            "another judge shares. Invalid: answers that stayed invalid after all attempts. Ties: answers of people that "
-            "neither grid is better. First invalid: first "
-            "replies that were invalid. Retried: valid answers from a later attempt."
+            "another judge shares. Invalid: answers that stayed invalid after all attempts. Ties: answers of people "
+            "that neither grid is better. First invalid: first replies that were invalid. Retried: valid answers from "
+            "a later attempt."
         )
 
 

@@ -194,7 +194,7 @@ def _picture(folder: Path, key: str) -> bytes | None:
 
 @lru_cache(maxsize=64)
 def _drawn(file: Path, stamp: int, size: int) -> bytes | None:
-    """Return a picture drawn again, without whatever else is in the file; `stamp` and `size` are those of its change."""
+    """Return a picture drawn again, without what else is in the file; `stamp` and `size` are those of its change."""
     buffer = io.BytesIO()
     try:
         with Image.open(file, formats=["JPEG"]) as opened:

@@ -133,7 +133,7 @@ class SweepSettings(Section):
 class Judging(Section):
     """Comparison of units of every pair of methods by judges."""
 
-    panel: str = Field("proxy", description="proxy, vllm, openai, or any registered panel")
+    panel: str = Field("proxy", description="proxy, vllm, openai, people, or any registered panel")
     pairs: Whole = Field(
         50, ge=1, le=1_000_000, description="unit pairs per method pair and token seed, each in both orders"
     )

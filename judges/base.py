@@ -131,7 +131,7 @@ class Judge(ABC):
         return None
 
     def takes_part(self, questions: Sequence[Question], prompt: Prompt) -> bool:
-        """Return whether this judge is a member of the panel on these questions; only judges that join freely may not be."""
+        """Return whether this judge is a member of the panel on these questions, if judges join freely."""
         return True
 
     def key(self, question: Question, prompt: Prompt) -> Key:

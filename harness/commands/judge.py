@@ -24,6 +24,7 @@ from harness.errors import UserError
 from harness.suites.known_names import PANEL, require_known
 
 if TYPE_CHECKING:
+    from harness.judging.people import Turnout
     from results import Store
     from results.people.ballot import Ballot
 
@@ -63,6 +64,31 @@ class CrowdOptions:
         if self.export is not None and not self.export.expanduser().absolute().parent.is_dir():
             raise UserError(f"There is no folder {str(self.export.parent)!r} for the file of --export.")
         return "people"
+
+    def take_in(self, opened: Store) -> None:
+        """Add the answers to the votes beside the store, if there are any, and print to stderr how many are new.
+
+        Raises:
+            StoreError: anything in their file is wrong.
+        """
+        from results.people.crowd import import_answers
+
+        if self.answers is None:
+            return
+        for annotator, n in import_answers(opened.path.parent, self.answers).items():
+            typer.echo(f"note: {n} answers of {annotator} are new or changed.", err=True)
+
+    def write_questions(self, opened: Store, ballots: Sequence[Ballot]) -> None:
+        """Write the questions of ballots to their file, if one is given, and print to stderr how many there are.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        from results.people.crowd import export_questions
+
+        if self.export is not None:
+            n = export_questions(opened.path.parent, ballots, self.export, absolute=self.absolute_paths)
+            typer.echo(f"note: {n} questions written to {self.export}; the images are in grids/.", err=True)
 
 
 @verb(
@@ -151,38 +177,23 @@ def judge(
     if dry_run:
         rows = [row._asdict() for job in jobs for row in judging.plan(opened, *job)]
         return print_json(rows) if as_json else print_table(rows)
-    folder = Path(store).expanduser().absolute().parent
-    if crowd.answers is not None:
-        from results.people.crowd import import_answers
-
-        for annotator, n in import_answers(folder, crowd.answers).items():
-            typer.echo(f"note: {n} answers of {annotator} are new or changed.", err=True)
+    crowd.take_in(opened)
+    folder = opened.path.parent / "grids"
     with reporting(as_json) as reporter:
-        judged = [
-            contest
-            for job in jobs
-            for contest in judging.judge(opened, *job, folder=folder / "grids", reporter=reporter)
-        ]
-    n_asked, n_stored = sum(contest.asked for contest in judged), sum(contest.kept for contest in judged)
-    closing = f"{n_asked} questions asked, {n_stored} answered before. Results: {store}"
+        judged = [contest for job in jobs for contest in judging.judge(opened, *job, folder=folder, reporter=reporter)]
     tournaments = [contest.tournament for contest in judged]
-    data: dict[str, Any] = {"contests": [contest._asdict() for contest in judged]}
+    data = {"contests": [contest._asdict() for contest in judged]}
     ballots = judging.people.ballots_of(opened, tournaments)
+    n_asked, n_stored = sum(contest.asked for contest in judged), sum(contest.kept for contest in judged)
     if not ballots:
+        closing = f"{n_asked} questions asked, {n_stored} answered before. Results: {store}"
         return _print(opened, all_ids, tournaments, data, closing, as_json)
-    if crowd.export is not None:
-        from results.people.crowd import export_questions
-
-        n = export_questions(folder, ballots, crowd.export, absolute=crowd.absolute_paths)
-        typer.echo(f"note: {n} questions written to {crowd.export}; the images are in {folder / 'grids'}.", err=True)
-    rows, notes = judging.people.turnouts(opened, ballots)
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
-    data |= {"people": [row._asdict() for row in rows], "agreement": _agreement(opened, ballots)}
+    crowd.write_questions(opened, ballots)
+    turnout = judging.people.turnout_of(opened, ballots)
     closing = f"{n_asked} new answers, {n_stored} known before. Results: {store}"
-    _print(opened, all_ids, tournaments, data, closing, as_json)
+    _print(opened, all_ids, tournaments, {**data, **_of_people(opened, ballots, turnout)}, closing, as_json)
     if not as_json:
-        out("\n".join(judging.people.how_to_vote(store, ballots, rows)))
+        out("\n".join(judging.people.how_to_vote(store, ballots, turnout.rows)))
 
 
 def _print(
@@ -210,10 +221,17 @@ def _print(
     out(closing)
 
 
-def _agreement(opened: Store, ballots: Sequence[Ballot]) -> list[dict[str, Any]]:
+def _of_people(opened: Store, ballots: Sequence[Ballot], turnout: Turnout) -> dict[str, Any]:
+    """Return the votes and the agreement of people, and print to stderr what was left out of their files."""
     from results.comparison.judge_agreement import judge_agreements
 
-    return [row._asdict() for ballot in ballots for row in judge_agreements(opened, ballot.tournament)]
+    for note in turnout.notes:
+        typer.echo(f"note: {note}", err=True)
+    agreements = [row for ballot in ballots for row in judge_agreements(opened, ballot.tournament)]
+    return {
+        "people": [row._asdict() for row in turnout.rows],
+        "agreement": [row._asdict() for row in agreements],
+    }
 
 
 def _print_people(data: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,12 +14,11 @@ from results.people.standing import standing
 from results.people.votes import TIE, bad_lines_sentence, read_votes
 from results.store import judgments
 
-
 #: Most addresses that are printed per ballot: a crowd does not need them.
 _MOST_PAGES = 5
 
 
-class Turnout(NamedTuple):
+class AnnotatorVotes(NamedTuple):
     """Votes of one annotator on one ballot."""
 
     tournament: str
@@ -33,6 +33,14 @@ class Turnout(NamedTuple):
     """address of the annotator's page, below that of the app"""
 
 
+class Turnout(NamedTuple):
+    """Votes of all annotators on ballots."""
+
+    rows: list[AnnotatorVotes]
+    notes: list[str]
+    """sentences on what was left out of the files of votes"""
+
+
 def ballots_of(store: Store, tournaments: Sequence[str]) -> list[Ballot]:
     """Return the ballots of those tournaments that people judge.
 
@@ -43,33 +51,38 @@ def ballots_of(store: Store, tournaments: Sequence[str]) -> list[Ballot]:
     return [read_ballot(folder, name) for name in ballot_ids(folder) if name in set(tournaments)]
 
 
-def turnouts(store: Store, ballots: Sequence[Ballot]) -> tuple[list[Turnout], list[str]]:
-    """Return the turnout of each annotator on each ballot, and sentences on what was left out of their files.
+def turnout_of(store: Store, ballots: Sequence[Ballot]) -> Turnout:
+    """Return the votes of each annotator on each ballot.
 
     Raises:
         StoreError: the store or a file of votes cannot be read.
     """
     folder = store.path.parent
     frame = judgments.tournaments(store)
-    rows, notes = [], []
+    rows: list[AnnotatorVotes] = []
+    notes: list[str | None] = []
     for ballot in ballots:
-        for judges in frame["judges"][frame["tournament"] == ballot.tournament]:
-            for judge in judges:
-                annotator = str(judge).partition("/")[2].rpartition("#")[0]
-                file = read_votes(folder, annotator)
-                now = standing(ballot, annotator, file.votes)
-                ties = sum(vote.action == TIE for vote in now.answered.values())
-                page = page_address(ballot.tournament, annotator)
-                rows.append(
-                    Turnout(
-                        ballot.tournament, ballot.title, annotator, len(now.answered), ties, len(ballot.questions), page
-                    )
+        judges = frame["judges"][frame["tournament"] == ballot.tournament]
+        for judge in itertools.chain.from_iterable(judges):
+            annotator = str(judge).partition("/")[2].rpartition("#")[0]
+            file = read_votes(folder, annotator)
+            now = standing(ballot, annotator, file.votes)
+            rows.append(
+                AnnotatorVotes(
+                    tournament=ballot.tournament,
+                    ballot=ballot.title,
+                    annotator=annotator,
+                    answered=len(now.answered),
+                    ties=sum(vote.action == TIE for vote in now.answered.values()),
+                    questions=len(ballot.questions),
+                    page=page_address(ballot.tournament, annotator),
                 )
-                notes.append(bad_lines_sentence(annotator, file))
-                if now.n_elsewhere:
-                    votes = "1 vote is" if now.n_elsewhere == 1 else f"{now.n_elsewhere} votes are"
-                    notes.append(f"{votes} of {annotator} on questions that are not on the ballot of {ballot.title}.")
-    return rows, list(dict.fromkeys(note for note in notes if note))
+            )
+            notes.append(bad_lines_sentence(annotator, file))
+            if now.n_elsewhere:
+                votes = "1 vote is" if now.n_elsewhere == 1 else f"{now.n_elsewhere} votes are"
+                notes.append(f"{votes} of {annotator} on questions that are not on the ballot of {ballot.title}.")
+    return Turnout(rows, list(dict.fromkeys(note for note in notes if note)))
 
 
 def page_address(tournament: str, annotator: str | None = None) -> str:
@@ -78,7 +91,7 @@ def page_address(tournament: str, annotator: str | None = None) -> str:
     return f"/vote?{urlencode(parameters)}"
 
 
-def how_to_vote(store: Path, ballots: Sequence[Ballot], rows: Sequence[Turnout]) -> list[str]:
+def how_to_vote(store: Path, ballots: Sequence[Ballot], rows: Sequence[AnnotatorVotes]) -> list[str]:
     """Return lines that say how to vote and how to continue."""
     lines = [f"To vote, run `harness app --store {store}` and open:"]
     for ballot in ballots:

@@ -68,9 +68,7 @@ def _write(
 ) -> None:
     try:
         now = standing_of(ballot, annotator, folder)
-        is_late = (
-            (now.last is None or now.last.question != question) if action == UNDO else question in now.answered
-        )
+        is_late = (now.last is None or now.last.question != question) if action == UNDO else question in now.answered
         if not is_late:
             append_votes(folder, annotator, [Vote(question, action, seconds)])
     except StoreError as error:

@@ -76,9 +76,7 @@ def agreements(answers: Mapping[str, Mapping[tuple[str, str], str]]) -> list[Agr
         if common:
             counts = _counts(common, [(answers[judge][key], answers[other][key]) for key in common])
             rows.append(_agreement(judge, other, counts))
-    return sorted(
-        rows, key=lambda row: (not row.judge.startswith(_PEOPLE), -row.n_questions, row.judge, row.other)
-    )
+    return sorted(rows, key=lambda row: (not row.judge.startswith(_PEOPLE), -row.n_questions, row.judge, row.other))
 
 
 def kappa_of(counts: np.ndarray) -> np.ndarray:

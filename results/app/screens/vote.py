@@ -15,7 +15,7 @@ from results.app.titles import plain, visible
 from results.app.widgets import select
 from results.errors import StoreError
 from results.people.annotators import MAX_NAME, annotator_name
-from results.people.ballot import Ballot, Question, ballot_ids, grid_file, read_ballot
+from results.people.ballot import Ballot, ballot_ids, grid_file, read_ballot
 from results.people.standing import Standing, shuffled
 from results.people.votes import SKIP, TIE, A, B
 

@@ -170,9 +170,7 @@ def test_the_page_is_in_the_navigation_if_there_is_a_ballot(ballot: Ballot, tmp_
     assert navigation.page("vote").visibility == "hidden"
 
 
-def test_without_a_ballot_the_page_teaches_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_ballot_the_page_teaches_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     show(Store(tmp_path / "missing.duckdb"), monkeypatch)
     monkeypatch.setenv(data.VOTES_VARIABLE, "1")
     test = opened("vote")

@@ -38,7 +38,7 @@ def test_questions_are_written_with_the_paths_of_their_images(tmp_path: Path, ba
     paths = {(row["image_a"], row["image_b"]) for row in rows}
     assert paths == {(f"../grids/{a[:2]}/{a}.jpg", f"../grids/{b[:2]}/{b}.jpg") for a, b in GRIDS}
     # A spreadsheet program must not take the instruction for a formula.
-    assert {row["instruction"] for row in rows} == {"'=HYPERLINK(\"x\") Choose."}
+    assert {row["instruction"] for row in rows} == {'\'=HYPERLINK("x") Choose.'}
     export_questions(tmp_path, [ballot], file, absolute=True)
     row = next(csv.DictReader(file.open()))
     assert row["image_a"] == str(tmp_path / "grids" / row["image_a"][-24:-22] / row["image_a"][-24:])

@@ -47,13 +47,13 @@ class Panel:
             raise UserError(f"All judges of a panel must be of its kind, {self.kind!r}; remove the others.")
 
     @property
-    def judge_class(self) -> type[Judge]:
-        """Class of the members; a panel that judges join freely has one also if nobody has joined yet."""
-        return type(self.judges[0]) if self.judges else JOINED_FREELY.get(self.kind, Judge)
+    def judge_class(self) -> type[Judge] | None:
+        """Class of the members; of an empty panel, that of its kind if judges join it freely, else None."""
+        return type(self.judges[0]) if self.judges else JOINED_FREELY.get(self.kind)
 
     @property
     def joins_freely(self) -> bool:
-        return self.judge_class.joins_freely
+        return self.judge_class is not None and self.judge_class.joins_freely
 
     def on(self, questions: Sequence[Question], prompt: Prompt) -> Panel:
         """Return the panel of those members who take part in these questions."""

@@ -190,10 +190,9 @@ def judge(
         return _print(opened, all_ids, tournaments, data, closing, as_json)
     crowd.write_questions(opened, ballots)
     turnout = judging.people.turnout_of(opened, ballots)
-    closing = f"{n_asked} new answers, {n_stored} known before. Results: {store}"
+    how = judging.people.how_to_vote(store, ballots, turnout.rows)
+    closing = "\n".join([f"{n_asked} new answers, {n_stored} known before. Results: {store}", *how])
     _print(opened, all_ids, tournaments, {**data, **_of_people(opened, ballots, turnout)}, closing, as_json)
-    if not as_json:
-        out("\n".join(judging.people.how_to_vote(store, ballots, turnout.rows)))
 
 
 def _print(

@@ -224,8 +224,9 @@ def _prepare(store: Store, schedule: _Schedule, album: Album, reporter: Reporter
         store.path.parent,
         reporter.progress,
     )
-    with guarded(f"The judge panel {schedule.panel.kind!r}", "prepare"):
-        schedule.panel.judge_class.prepare(preparation)
+    if schedule.panel.judge_class is not None:
+        with guarded(f"The judge panel {schedule.panel.kind!r}", "prepare"):
+            schedule.panel.judge_class.prepare(preparation)
 
 
 def _sharing_replies(store: Store, schedules: Sequence[_Schedule]) -> list[str]:

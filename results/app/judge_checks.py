@@ -7,6 +7,7 @@ pairs, and a judge that prefers one position for fewer. Verdicts compare 95 % in
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -38,6 +39,14 @@ class JudgeVerdict(NamedTuple):
 
 def judge_verdict(health: Mapping[str, Any]) -> JudgeVerdict:
     """Return the verdict on a judge from its row of `tournaments.health`, as a store from anyone may hold it."""
+    verdict = _verdict(health)
+    if not verdict.judge.startswith("people/"):
+        return verdict
+    reason = re.sub(r"^It\b", "This person", verdict.reason).replace("; it agrees", ", and agrees")
+    return verdict._replace(reason=reason)
+
+
+def _verdict(health: Mapping[str, Any]) -> JudgeVerdict:
     judge = str(health.get("judge") or "a judge without a name")
     n_answers = _count(health.get("n"))
     invalid, same, bias, agreement = (
@@ -64,11 +73,11 @@ def judge_verdict(health: Mapping[str, Any]) -> JudgeVerdict:
         )
     elif _interval(same, n_pairs)[0] <= 0.5:
         verdict = AT_CHANCE
-        reason = f"It chooses the same grid in both orders for {same:.0%} of {n_pairs} pairs; random answers, for 50%"
+        reason = f"It chooses the same grid in both orders for {same:.0%} of {_pairs(n_pairs)}; random answers, for 50%"
     else:
         verdict = SOUND
         reason = (
-            f"It chooses the same grid in both orders for {same:.0%} of {n_pairs} pairs, without a preferred position"
+            f"It chooses the same grid in both orders for {same:.0%} of {_pairs(n_pairs)}, without a preferred position"
         )
     return JudgeVerdict(judge, verdict, _spaced(f"{reason}{'' if judge.startswith('proxy/') else others}."))
 
@@ -114,6 +123,10 @@ def _is_biased(bias: float, n_answers: int, same: float) -> bool:
 def _interval(share: float, n: int) -> tuple[float, float]:
     low, high = share_at(min(max(share, 0.0), 1.0), n, np.array([-_Z, _Z]))
     return float(low), float(high)
+
+
+def _pairs(number: int) -> str:
+    return "1 pair" if number == 1 else f"{number} pairs"
 
 
 def _share(value: Any, low: int) -> float | None:

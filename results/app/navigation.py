@@ -49,9 +49,14 @@ def page(name: str) -> Any:
     is_default = name == "front"
     # The path of the default page is not part of its address, but must differ from that of the hidden page.
     path = "home" if is_default else name
-    visibility = "hidden" if name == _VOTE and not ballot_ids(data.folder()) else "visible"
+    is_hidden = name == _VOTE and not ballot_ids(data.folder())
     return st.Page(
-        _SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=is_default, visibility=visibility
+        _SCREENS / f"{name}.py",
+        title=title,
+        icon=icon,
+        url_path=path,
+        default=is_default,
+        visibility="hidden" if is_hidden else "visible",
     )
 
 

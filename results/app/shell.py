@@ -50,7 +50,8 @@ _STYLE = """
 .st-key-vote_grids {margin-top: -0.5rem}
 .st-key-vote_grids [data-testid=stImage] {width: 100%}
 .st-key-vote_grids img {width: auto !important; max-width: 100%; max-height: max(12rem, calc(100vh - 15.5rem))}
-.st-key-vote_grids [data-testid=stColumn]:first-child :is(p, [data-testid=stImage]) {text-align: right}
+.st-key-vote_grids [data-testid=stColumn]:first-child p {text-align: right}
+.st-key-vote_grids [data-testid=stColumn]:first-child img {display: block; margin-left: auto}
 @media (min-width: 50rem) {
   [data-testid=stSidebar]:has([aria-label="Collapse sidebar"]) {width: 17rem !important; min-width: 17rem}
   [data-testid=stSidebarContent] {padding-left: 0.5rem; padding-right: 0.5rem}

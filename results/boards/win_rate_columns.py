@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from results.boards.board import AttachedScores, BoardKey
 from results.boards.panel_kind import is_people, is_proxy
-from results.store.records import grouped, win_rate_version
+from results.store.records import CONSENSUS, grouped, win_rate_version
 
 METRIC = "win_rate"
 
@@ -81,7 +81,9 @@ def interval_of(row: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _params(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**(row["settings"] or {}), "prompt": row["prompt_version"], "version": win_rate_version(row["settings"])}
+    # The kind of panel decides whose majority counts, and is part of the column anyway.
+    settings = {name: value for name, value in (row["settings"] or {}).items() if name != CONSENSUS}
+    return {**settings, "prompt": row["prompt_version"], "version": win_rate_version(row["settings"])}
 
 
 def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:

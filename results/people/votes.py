@@ -185,8 +185,8 @@ def _parsed(line: bytes) -> Vote | None:
         return None
     if not isinstance(content, dict) or content.get("answer") not in ACTIONS:
         return None
-    parts = [content.get(name) for name in ("prompt", "a", "b")]
-    if not all(isinstance(part, str) and part for part in parts):
+    parts = [part for name in ("prompt", "a", "b") if isinstance(part := content.get(name), str) and part]
+    if len(parts) < 3:
         return None
     return Vote(Question(*parts), content["answer"], _seconds(content.get("seconds")), _moment(content.get("at")))
 

@@ -27,8 +27,8 @@ _PX = 1008
 _MAX_BALLOTS = 20
 #: Action -> text of the button, key that presses it, and tooltip.
 _BUTTONS = {
-    A: ("A", "A", "Grid A shows one concept more clearly"),
-    B: ("B", "B", "Grid B shows one concept more clearly"),
+    A: ("Grid A", "A", "Grid A shows one concept more clearly"),
+    B: ("Grid B", "B", "Grid B shows one concept more clearly"),
     TIE: ("Tie", "T", "Neither is clearer than the other"),
     SKIP: ("Skip", "S", "Show this pair again at the end"),
 }
@@ -95,18 +95,22 @@ def _start(folder: Path, ids: list[str], asked: str) -> None:
         ballots = [read_ballot(folder, one) for one in listed]
         titles = [f"{ballot.title}, {len(ballot.questions)} questions" for ballot in ballots]
         chosen = select("Ballot", listed, "ballot", titles)
+    _instruct(read_ballot(folder, chosen))
     with st.form("annotator", border=False):
         name = st.text_input(
             "Your name", max_chars=MAX_NAME, placeholder="letters, digits, - and _", key="name of annotator", width=320
         )
-        if st.form_submit_button("Start", type="primary"):
+        if st.form_submit_button("Start"):
             try:
                 address.put(tournament=chosen, annotator=annotator_name(name))
             except StoreError as error:
                 st.warning(plain(str(error)))
             else:
                 st.rerun()
-    st.caption("Your votes are kept under this name; enter the same name to continue.")
+    st.caption(
+        "Keys: A and B for the grids, T for a tie, S to skip a pair until the end, U to undo. Your votes are kept "
+        "under your name: enter the same name to go on another time."
+    )
 
 
 def _ask(folder: Path, ballot: Ballot, name: str, standing: Standing) -> None:
@@ -133,7 +137,6 @@ def _ask(folder: Path, ballot: Ballot, name: str, standing: Standing) -> None:
                 key=f"vote {action} {number}",
                 shortcut=shortcut,
                 help=help_text,
-                type="primary" if action in (A, B) else "secondary",
                 disabled=not is_whole and action != SKIP,
                 on_click=voting.cast,
                 args=(ballot, name, folder, question, action),
@@ -141,8 +144,12 @@ def _ask(folder: Path, ballot: Ballot, name: str, standing: Standing) -> None:
         _undo(folder, ballot, name, standing)
     voting.start_clock(question)
     with st.expander("Instruction"):
-        for paragraph in ballot.instruction.split("\n\n"):
-            st.text(visible(" ".join(paragraph.split())))
+        _instruct(ballot)
+
+
+def _instruct(ballot: Ballot) -> None:
+    for paragraph in ballot.instruction.split("\n\n"):
+        st.text(visible(" ".join(paragraph.split())))
 
 
 def _progress(ballot: Ballot, name: str, standing: Standing) -> None:

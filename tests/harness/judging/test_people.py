@@ -226,6 +226,12 @@ def test_a_proxy_sees_the_same_grids_and_fewer_pairs_are_a_part_of_more(store: S
         for one in (contest, other)
     ]
     assert grids[0] < grids[1]
+    # Two panels are two columns, told apart by their panels.
+    vote(store, contest, "anna")
+    judged(store, images, pairs=2, controls=0)
+    (board,) = leaderboard(store)
+    columns = {column.panel: column.key for column in board.columns if column.metric == "win_rate"}
+    assert set(columns) == {"people", "proxy:colour_texture"} and "consensus" not in "".join(columns.values())
 
 
 def test_names_and_options_are_checked() -> None:

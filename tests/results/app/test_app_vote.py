@@ -71,7 +71,7 @@ def actions(ballot: Ballot, folder: Path, name: str = "anna") -> list[tuple[int,
 def test_each_press_is_written_and_the_next_pair_is_shown(ballot: Ballot, tmp_path: Path) -> None:
     test = voting()
     assert "0 of 4" in texts(test) and test.title[0].value == "Which grid shows one concept?"
-    press(press(press(test, "A"), "Tie"), "Skip")
+    press(press(press(test, "Grid A"), "Tie"), "Skip")
     assert actions(ballot, tmp_path) == [(0, "A"), (1, "tie"), (2, "skip")]
     assert "2 of 4, 1 skipped" in texts(test)
     seconds = [vote.seconds for vote in read_votes(tmp_path, "anna").votes]
@@ -79,34 +79,34 @@ def test_each_press_is_written_and_the_next_pair_is_shown(ballot: Ballot, tmp_pa
     # Another visit continues; the skipped pair comes last.
     again = voting()
     assert "2 of 4, 1 skipped" in texts(again)
-    press(press(again, "B"), "B")
+    press(press(again, "Grid B"), "Grid B")
     assert actions(ballot, tmp_path)[3:] == [(3, "B"), (2, "B")]
     assert again.title[0].value == "All questions are answered" and "4 of 4" in texts(again)
 
 
 def test_undo_takes_back_one_vote_after_the_other(ballot: Ballot, tmp_path: Path) -> None:
-    test = press(press(voting(), "A"), "B")
+    test = press(press(voting(), "Grid A"), "Grid B")
     press(press(test, "Undo"), "Undo")
     assert actions(ballot, tmp_path)[2:] == [(1, "undo"), (0, "undo")]
     assert "0 of 4" in texts(test)
     assert next(button for button in test.button if button.label == "Undo").disabled
-    press(test, "B")
+    press(test, "Grid B")
     assert actions(ballot, tmp_path)[-1] == (0, "B")
 
 
 def test_a_late_press_in_another_tab_replaces_nothing(ballot: Ballot, tmp_path: Path) -> None:
     first, second = voting(), voting()
-    press(first, "A")
-    press(second, "B")
+    press(first, "Grid A")
+    press(second, "Grid B")
     assert actions(ballot, tmp_path) == [(0, "A")]
     assert "1 of 4" in texts(second)
-    press(second, "B")
+    press(second, "Grid B")
     assert actions(ballot, tmp_path) == [(0, "A"), (1, "B")]
 
 
 def test_annotators_do_not_see_one_another(ballot: Ballot, tmp_path: Path) -> None:
-    press(voting("anna"), "A")
-    other = press(voting("Ben"), "B")
+    press(voting("anna"), "Grid A")
+    other = press(voting("Ben"), "Grid B")
     assert "1 of 4" in texts(other) and parameter(other, "annotator") == "ben"
     assert actions(ballot, tmp_path) == [(0, "A")] and actions(ballot, tmp_path, "ben") == [(0, "B")]
 
@@ -188,7 +188,7 @@ def test_a_picture_that_cannot_be_read_can_only_be_skipped(
     test = voting()
     assert "missing or cannot be read" in test.warning[0].value
     buttons = {button.label: button.disabled for button in test.button}
-    assert buttons["A"] and buttons["B"] and buttons["Tie"] and not buttons["Skip"]
+    assert buttons["Grid A"] and buttons["Grid B"] and buttons["Tie"] and not buttons["Skip"]
 
 
 def test_a_vote_that_cannot_be_saved_says_so_and_the_pair_stays(
@@ -196,7 +196,7 @@ def test_a_vote_that_cannot_be_saved_says_so_and_the_pair_stays(
 ) -> None:
     test = voting()
     monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    next(button for button in test.button if button.label == "A").click().run()
+    next(button for button in test.button if button.label == "Grid A").click().run()
     assert "The vote was not saved" in test.error[0].value and "No space left on device" in test.error[0].value
     assert "0 of 4" in texts(test) and actions(ballot, tmp_path) == []
     monkeypatch.undo()

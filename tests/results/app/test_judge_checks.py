@@ -70,6 +70,7 @@ def test_strange_values_of_a_store_raise_nothing(value: object) -> None:
         (None, 3, "unknown"),
         (float("nan"), 3, "unknown"),
         (0.9, 1, "A single judge"),
+        (None, 0, "Nobody has answered yet"),
     ],
 )
 def test_the_agreement_of_a_panel_is_a_sentence(alpha: float | None, n_judges: int, words: str) -> None:
@@ -80,9 +81,22 @@ def test_a_panel_is_named_in_words() -> None:
     titles = {"dinov2_small": "DINOv2 ViT-S/14"}
     panel = "proxy:dinov2_small+colour_texture+gradients"
     assert panel_title(panel, titles) == "proxy panel of DINOv2 ViT-S/14, colour/texture and gradients"
+    assert panel_title("people") == "people"
     assert panel_title("vllm:org/some_model") == "vllm panel of org/some_model"
     assert judge_names(["proxy/dinov2_small#1", "vllm/org/some_model#2"], titles) == [
         "DINOv2 ViT-S/14",
         "org/some_model",
     ]
     assert judge_names(["proxy/one#1", "proxy/one#2", "text"]) == ["proxy/one#1", "proxy/one#2", "text"]
+
+
+def test_a_person_is_no_thing() -> None:
+    health = {"n": 40, "n_swaps": 20, "invalid_rate": 0.0, "swap_consistency": 1.0, "position_bias": 0.0}
+    person = judge_verdict({**health, "judge": "people/anna#1", "agreement": 0.75})
+    assert person.verdict == SOUND and person.reason == (
+        "This person chooses the same grid in both orders for 100 % of 20 pairs, without a preferred position, and "
+        "agrees with 75 % of the other judges' votes (chance is 50 %)."
+    )
+    assert judge_verdict({"n": 0, "judge": "people/ben#1"}).reason == "This person has not answered yet."
+    assert judge_verdict({**health, "judge": "vllm/m#1", "n_swaps": 1}).reason.startswith("It chooses the same")
+    assert "100 % of 1 pair;" in judge_verdict({**health, "judge": "vllm/m#1", "n_swaps": 1}).reason

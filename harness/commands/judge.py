@@ -24,6 +24,7 @@ from harness.errors import UserError
 from harness.suites.known_names import PANEL, require_known
 
 if TYPE_CHECKING:
+    from harness.judging import JudgedContest
     from harness.judging.people import Turnout
     from results import Store
     from results.people.ballot import Ballot
@@ -181,18 +182,27 @@ def judge(
     folder = opened.path.parent / "grids"
     with reporting(as_json) as reporter:
         judged = [contest for job in jobs for contest in judging.judge(opened, *job, folder=folder, reporter=reporter)]
+    _report(opened, judged, all_ids, crowd, store, as_json)
+
+
+def _report(
+    opened: Store, judged: Sequence[JudgedContest], cell_ids: list[str], crowd: CrowdOptions, store: Path, as_json: bool
+) -> None:
+    """Print the boards of what was judged, and for people how far they are and how to vote."""
+    from harness.judging.people import ballots_of, how_to_vote, turnout_of
+
     tournaments = [contest.tournament for contest in judged]
     data = {"contests": [contest._asdict() for contest in judged]}
-    ballots = judging.people.ballots_of(opened, tournaments)
+    ballots = ballots_of(opened, tournaments)
     n_asked, n_stored = sum(contest.asked for contest in judged), sum(contest.kept for contest in judged)
     if not ballots:
         closing = f"{n_asked} questions asked, {n_stored} answered before. Results: {store}"
-        return _print(opened, all_ids, tournaments, data, closing, as_json)
+        return _print(opened, cell_ids, tournaments, data, closing, as_json)
     crowd.write_questions(opened, ballots)
-    turnout = judging.people.turnout_of(opened, ballots)
-    how = judging.people.how_to_vote(store, ballots, turnout.rows)
+    turnout = turnout_of(opened, ballots)
+    how = how_to_vote(store, ballots, turnout.rows)
     closing = "\n".join([f"{n_asked} new answers, {n_stored} known before. Results: {store}", *how])
-    _print(opened, all_ids, tournaments, {**data, **_of_people(opened, ballots, turnout)}, closing, as_json)
+    _print(opened, cell_ids, tournaments, {**data, **_of_people(opened, ballots, turnout)}, closing, as_json)
 
 
 def _print(

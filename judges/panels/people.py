@@ -29,6 +29,7 @@ class PeopleJudge(Judge):
     """One annotator, whose votes are in a file beside the store."""
 
     kind = "people"
+    protocol = "people"
     joins_freely = True
     answers_later = True
 

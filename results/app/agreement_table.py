@@ -37,7 +37,7 @@ def show_agreement(store: Store, tournament: str, titles: Mapping[str, str]) -> 
                 "unit pairs": [row.n_pairs for row in rows],
                 "same answer (%)": [with_minus(f"{100 * row.same:.1f}") for row in rows],
                 "kappa": [_number(row.kappa) for row in rows],
-                "95 % interval": [
+                "95 % interval of kappa": [
                     "–" if row.low is None else f"{_number(row.low)} to {_number(row.high)}" for row in rows
                 ],
             },

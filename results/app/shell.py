@@ -47,11 +47,7 @@ _STYLE = """
 [class*=st-key-unit_image_] button {height: 100%; width: 100%; opacity: 0; cursor: zoom-in}
 [class*=st-key-unit_image_] button:focus-visible {opacity: 1; color: transparent; background: transparent}
 .st-key-vote_head {gap: 0.75rem}
-.st-key-vote_grids {margin-top: -0.5rem}
-.st-key-vote_grids [data-testid=stImage] {width: 100%}
-.st-key-vote_grids img {width: auto !important; max-width: 100%; max-height: max(12rem, calc(100vh - 15.5rem))}
-.st-key-vote_grids [data-testid=stColumn]:first-child p {text-align: right}
-.st-key-vote_grids [data-testid=stColumn]:first-child img {display: block; margin-left: auto}
+.st-key-vote_grids {align-self: center; max-width: calc(2 * max(12rem, 100vh - 15.5rem) + 1rem); margin-top: -0.5rem}
 @media (min-width: 50rem) {
   [data-testid=stSidebar]:has([aria-label="Collapse sidebar"]) {width: 17rem !important; min-width: 17rem}
   [data-testid=stSidebarContent] {padding-left: 0.5rem; padding-right: 0.5rem}

@@ -15,9 +15,6 @@ from judges.grids import Album, Grid
 from judges.parsing import Verdict, parse_reply
 from judges.prompt import Prompt
 
-#: A question is asked once, and at most twice more if the reply is invalid.
-MAX_ATTEMPTS = 3
-
 
 class Key(NamedTuple):
     """Key under which a reply is kept. The order of the two grids is the order in which they are shown."""
@@ -35,7 +32,7 @@ class Question:
     grid_a: Grid
     grid_b: Grid
     attempt: int = 1
-    """2 or 3 if the previous replies were invalid"""
+    """above 1 if the previous replies were invalid"""
     cut_off: bool = False
     """true if the previous reply was cut off, so that this one may be longer"""
 
@@ -103,6 +100,7 @@ class Judge(ABC):
     Attributes:
         kind: kind of its panel ("proxy", "vllm", "openai"); a proxy compares image features and ignores the prompt.
         name: display name, unique in its panel.
+        protocol: name of the protocol that judges of this class follow, whatever the suite's; None: the suite's.
         joins_freely: judges join while judging goes on, and each answers some of the questions. So a panel may have any
             number of them, a tournament stays the same when one joins, and a comparison is decided by more than half of
             those who answered it.
@@ -111,6 +109,7 @@ class Judge(ABC):
     """
 
     kind: ClassVar[str]
+    protocol: ClassVar[str | None] = None
     joins_freely: ClassVar[bool] = False
     answers_later: ClassVar[bool] = False
     name: str

@@ -145,10 +145,16 @@ def _column_key(metric: str, variant: Variant, all_of_metric: Sequence[Variant])
     if "version" in differing:
         key += f"@{variant.version}"
     details = []
-    if "params" in differing:
+    if "params" in differing and not _panels_tell_apart(all_of_metric):
         details.append(difference(json.loads(variant.params), [json.loads(other.params) for other in all_of_metric]))
     details += [getattr(variant, name) or "none" for name in differing if name not in ("version", "params")]
     return f"{key}[{', '.join(details)}]" if details else key
+
+
+def _panels_tell_apart(variants: Sequence[Variant]) -> bool:
+    """Return whether each panel has one set of parameters, so that its name says enough (its prompt is its own)."""
+    panels = [variant.panel for variant in variants]
+    return all(panels) and len({(variant.panel, variant.params) for variant in variants}) == len(set(panels))
 
 
 def difference(config: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:

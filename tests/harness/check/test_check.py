@@ -105,6 +105,10 @@ def test_no_image_set_is_left_out() -> None:
 
 
 @pytest.mark.slow
+def test_the_panel_of_people_keeps_the_contract_if_nobody_has_joined() -> None:
+    assert wrong(check(CheckTarget("judge", "people"))) == []
+
+
 def test_the_proxy_panel_keeps_the_contract() -> None:
     assert wrong(check(CheckTarget("judge", "proxy"))) == []
 
@@ -119,7 +123,7 @@ def test_a_panel_behind_a_server_is_asked() -> None:
 
 def test_panels_that_need_what_is_not_here_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    assert set(PANELS.names()) >= {"openai", "proxy", "vllm"}
+    assert set(PANELS.names()) >= {"openai", "people", "proxy", "vllm"}
     (why,) = wrong(check(CheckTarget("judge", "openai")))
     assert "OPENAI_BASE_URL" in why
     (why,) = wrong(check(CheckTarget("judge", "vllm")))

@@ -231,7 +231,15 @@ def test_a_proxy_sees_the_same_grids_and_fewer_pairs_are_a_part_of_more(store: S
     judged(store, images, pairs=2, controls=0)
     (board,) = leaderboard(store)
     columns = {column.panel: column.key for column in board.columns if column.metric == "win_rate"}
-    assert set(columns) == {"people", "proxy:colour_texture"} and "consensus" not in "".join(columns.values())
+    assert columns == {"people": "win_rate[people]", "proxy:colour_texture": "win_rate[proxy:colour_texture]"}
+
+
+def test_people_follow_their_own_protocol_whatever_the_suite_says(store: Store, images: ImageSet) -> None:
+    contest = judged(store, images, "anna", protocol="paper", style="outlined")
+    assert row_of(store, contest.tournament)["prompt_version"] == "people-1+outlined"
+    ballot = read_ballot(store.path.parent, contest.tournament)
+    assert "magenta square" in ballot.instruction and "JSON" not in ballot.instruction
+    assert Panel("people", ()).protocol == "people"
 
 
 def test_names_and_options_are_checked() -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 N_RESAMPLES = 2000
 LEVEL = 0.95
+#: Fewest unit pairs from which an interval is computed: resamples of a few are all alike.
+LEAST_PAIRS = 10
 #: Most judges that are compared with one another: of more, those with most answers.
 MAX_JUDGES = 40
 _PEOPLE = "people/"
@@ -36,7 +38,7 @@ class Agreement(NamedTuple):
     kappa: float | None
     """Cohen's kappa: 1 is perfect agreement, 0 is chance; None if both judges gave one and the same answer always"""
     low: float | None
-    """95 % interval of kappa, by resampling unit pairs"""
+    """95 % interval of kappa, by resampling unit pairs; None for fewer than `LEAST_PAIRS`"""
     high: float | None
 
 
@@ -96,18 +98,26 @@ def kappa_of(counts: np.ndarray) -> np.ndarray:
 
 
 def kappa_interval(counts: np.ndarray, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> tuple[float, float] | None:
-    """Return the percentile interval of kappa from resamples of the G unit pairs with counts (G, 4); None if undefined.
+    """Return the percentile interval of kappa from resamples of the G unit pairs with counts (G, 4).
 
-    The two orders of a unit pair are resampled together. Unit pairs with equal counts are interchangeable, so a
-    resample is a multinomial draw of their kinds, of which there are few.
+    It is None for fewer than `LEAST_PAIRS` of them, and if kappa is undefined in all resamples. The two orders of a unit
+    pair are resampled together. Unit pairs with equal counts are interchangeable, so a resample is a multinomial draw of
+    their kinds, of which there are few.
     """
+    if len(counts) < LEAST_PAIRS:
+        return None
     kinds, sizes = np.unique(counts, axis=0, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(len(counts), sizes / len(counts), size=n_resamples)
     kappas = kappa_of(draws @ kinds)
-    if len(counts) < 2 or np.isnan(kappas).all():
+    if np.isnan(kappas).all():
         return None
     low, high = np.nanquantile(kappas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    return _rounded(low), _rounded(high)
+
+
+def _rounded(value: float | np.ndarray) -> float:
+    """Return a kappa without the last digits, so that one of chance is 0 and not a tiny number or minus zero."""
+    return round(float(value), 12) + 0.0
 
 
 def _counts(questions: Sequence[tuple[str, str]], votes: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -122,7 +132,7 @@ def _counts(questions: Sequence[tuple[str, str]], votes: Sequence[tuple[str, str
 def _agreement(judge: str, other: str, counts: np.ndarray) -> Agreement:
     total = counts.sum(axis=0)
     n = int(total.sum())
-    kappa = float(kappa_of(total))
+    kappa = _rounded(kappa_of(total))
     interval = None if math.isnan(kappa) else kappa_interval(counts)
     low, high = interval or (None, None)
     same = float((total[0] + total[3]) / n)

@@ -12,6 +12,7 @@ from PIL import Image
 from results.app import address, data, voting
 from results.app.pictures import embedded
 from results.app.titles import plain, visible
+from results.app.units.notes import note
 from results.app.widgets import select
 from results.errors import StoreError
 from results.people.annotators import MAX_NAME, annotator_name
@@ -107,7 +108,7 @@ def _start(folder: Path, ids: list[str], asked: str) -> None:
                 st.warning(plain(str(error)))
             else:
                 st.rerun()
-    st.caption(
+    note(
         "Keys: A and B for the grids, T for a tie, S to skip a pair until the end, U to undo. Your votes are kept "
         "under your name: enter the same name to go on another time."
     )

@@ -27,7 +27,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture
-def ballot(recorded: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ballot:
+def ballot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ballot:
     """A ballot of four questions in an empty folder; the page needs no store."""
     show(Store(tmp_path / "missing.duckdb"), monkeypatch)
     monkeypatch.setenv(data.VOTES_VARIABLE, "1")
@@ -168,6 +168,22 @@ def test_the_page_is_in_the_navigation_if_there_is_a_ballot(ballot: Ballot, tmp_
     assert navigation.page("vote").visibility == "visible"
     (tmp_path / "people" / "ballots" / "0123abcd.json").unlink()
     assert navigation.page("vote").visibility == "hidden"
+
+
+def test_the_page_judges_leads_to_the_ballot_of_its_tournament(
+    recorded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(recorded, monkeypatch)
+    label = "Vote on pairs yourself"
+    test = opened("judges", tournament="tournament-1")
+    assert label not in [link.proto.label for link in test.get("page_link")]
+    make_ballot(recorded.path.parent)
+    test = opened("judges", tournament="tournament-1")
+    require_sound(test)
+    assert label in [link.proto.label for link in test.get("page_link")]
+    # The proxies of this store have answered the same questions.
+    (table,) = [frame.value for frame in test.dataframe if "kappa" in frame.value.columns]
+    assert len(table) == 3 and set(table["questions"]) == {8, 6}
 
 
 def test_without_a_ballot_the_page_teaches_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,9 +100,9 @@ def kappa_of(counts: np.ndarray) -> np.ndarray:
 def kappa_interval(counts: np.ndarray, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> tuple[float, float] | None:
     """Return the percentile interval of kappa from resamples of the G unit pairs with counts (G, 4).
 
-    It is None for fewer than `LEAST_PAIRS` of them, and if kappa is undefined in all resamples. The two orders of a unit
-    pair are resampled together. Unit pairs with equal counts are interchangeable, so a resample is a multinomial draw of
-    their kinds, of which there are few.
+    It is None for fewer than `LEAST_PAIRS` of them, and if kappa is undefined in all resamples. The two orders of a
+    unit pair are resampled together. Unit pairs with equal counts are interchangeable, so a resample is a multinomial
+    draw of their kinds, of which there are few.
     """
     if len(counts) < LEAST_PAIRS:
         return None

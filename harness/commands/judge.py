@@ -95,7 +95,7 @@ class CrowdOptions:
 @verb(
     "harness judge --suite demo --dry-run",
     "harness judge --suite paper --panel vllm",
-    "harness judge --suite demo --panel people --judge anna --pairs 2",
+    "harness judge --suite demo --panel people --judge anna --pairs 1",
 )
 def judge(
     choice: SuiteOptions,

@@ -51,7 +51,7 @@ def render() -> None:
         else:
             st.title("Vote")
             st.info(
-                "There is nothing to vote on yet. `harness judge --suite demo --panel people --judge NAME --pairs 2` "
+                "There is nothing to vote on yet. `harness judge --suite demo --panel people --judge NAME --pairs 1` "
                 "draws the pairs and writes the ballot; NAME is yours."
             )
     except StoreError as error:

@@ -13,6 +13,7 @@ from harness.run import run
 from harness.suites import load_suite, parse_suite
 from methods.errors import UserError
 from results import Store, StoreError, leaderboard, open_store
+from results.people.ballot import ballot_ids
 
 pytestmark = pytest.mark.run
 
@@ -39,6 +40,30 @@ def test_a_run_ends_with_judging(tmp_path: Path, photo_folder: Path) -> None:
     assert len(open_store(path).query("SELECT * FROM replies")) == replies
     images = judging.evaluation_images(suite)
     assert sorted(judging.cells_in_store(open_store(path), suite, images)) == sorted(summary.cell_ids)
+
+
+def test_a_run_may_end_with_a_ballot_for_people(tmp_path: Path, photo_folder: Path) -> None:
+    suite = parse_suite(
+        {
+            "name": "judged",
+            "data": {"dataset": f"folder:{photo_folder}", "evaluation": 18},
+            "evaluation": {"top_images": 9},
+            "targets": [{"backbone": "tiny_vit"}],
+            "methods": [{"name": "identity"}, {"name": "random_split"}],
+            "judging": {"panel": "people", "pairs": 2, "controls": 1},
+        }
+    )
+    said: list[str] = []
+
+    class Listening(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    path = tmp_path / "r.duckdb"
+    assert run(suite, path, device="cpu", reporter=Listening()).failed == 0
+    (name,) = ballot_ids(tmp_path)
+    assert f"People can vote on 5 questions: run `harness app` and open /vote?tournament={name}" in said
+    assert not any("Not judged" in text or "skipped" in text for text in said)
 
 
 def test_a_panel_that_cannot_judge_stops_no_run_and_an_unknown_one_does(tmp_path: Path, photo_folder: Path) -> None:

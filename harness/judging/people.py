@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from results import Store
+from results import Store, StoreError
 from results.people.ballot import Ballot, ballot_ids, read_ballot
 from results.people.standing import standing
-from results.people.votes import TIE, bad_lines_sentence, read_votes
+from results.people.votes import bad_lines_sentence, read_votes
 from results.store import judgments
 
 #: Most addresses that are printed per ballot: a crowd does not need them.
@@ -25,7 +25,7 @@ class AnnotatorVotes(NamedTuple):
     ballot: str
     annotator: str
     answered: int
-    """number of questions with an answer, ties included"""
+    """number of questions with an answer in the store, ties included"""
     ties: int
     questions: int
     """number of questions on the ballot"""
@@ -55,32 +55,31 @@ def turnout_of(store: Store, ballots: Sequence[Ballot]) -> Turnout:
     """Return the votes of each annotator on each ballot.
 
     Raises:
-        StoreError: the store or a file of votes cannot be read.
+        StoreError: the store cannot be read.
     """
     folder = store.path.parent
     frame = judgments.tournaments(store)
     rows: list[AnnotatorVotes] = []
     notes: list[str | None] = []
     for ballot in ballots:
-        judges = frame["judges"][frame["tournament"] == ballot.tournament]
-        for judge in itertools.chain.from_iterable(judges):
+        answers = judgments.answers_by_judge(store, ballot.tournament).set_index("judge")
+        for judge in itertools.chain.from_iterable(frame["judges"][frame["tournament"] == ballot.tournament]):
             annotator = str(judge).partition("/")[2].rpartition("#")[0]
-            file = read_votes(folder, annotator)
-            now = standing(ballot, annotator, file.votes)
+            answered, ties = answers.loc[judge, ["n", "ties"]] if judge in answers.index else (0, 0)
+            page = page_address(ballot.tournament, annotator)
             rows.append(
                 AnnotatorVotes(
-                    tournament=ballot.tournament,
-                    ballot=ballot.title,
-                    annotator=annotator,
-                    answered=len(now.answered),
-                    ties=sum(vote.action == TIE for vote in now.answered.values()),
-                    questions=len(ballot.questions),
-                    page=page_address(ballot.tournament, annotator),
+                    ballot.tournament, ballot.title, annotator, int(answered), int(ties), len(ballot.questions), page
                 )
             )
+            try:
+                file = read_votes(folder, annotator)
+            except StoreError as error:  # a store from somebody else may have any name
+                notes.append(str(error))
+                continue
             notes.append(bad_lines_sentence(annotator, file))
-            if now.n_elsewhere:
-                votes = "1 vote is" if now.n_elsewhere == 1 else f"{now.n_elsewhere} votes are"
+            if elsewhere := standing(ballot, annotator, file.votes).n_elsewhere:
+                votes = "1 vote is" if elsewhere == 1 else f"{elsewhere} votes are"
                 notes.append(f"{votes} of {annotator} on questions that are not on the ballot of {ballot.title}.")
     return Turnout(rows, list(dict.fromkeys(note for note in notes if note)))
 

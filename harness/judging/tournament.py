@@ -205,6 +205,9 @@ def judge(
             # Of a judge that answers later, the questions that are settled now.
             left = open_questions(member, questions, schedule.prompt, answered) if member.answers_later else ()
             n_asked[schedule.tournament] += len(questions) - len(left)
+    for schedule in schedules:
+        if schedule.panel.joins_freely:
+            _record_members(store, schedule)
     rescore(store, [*n_asked, *_sharing_replies(store, schedules)])
     if failures:
         raise UserError(" ".join(dict.fromkeys(failures)))
@@ -227,6 +230,17 @@ def _prepare(store: Store, schedule: _Schedule, album: Album, reporter: Reporter
     if schedule.panel.judge_class is not None:
         with guarded(f"The judge panel {schedule.panel.kind!r}", "prepare"):
             schedule.panel.judge_class.prepare(preparation)
+
+
+def _record_members(store: Store, schedule: _Schedule) -> None:
+    """Store who takes part: the members of the panel, and whoever has a reply in the store.
+
+    The files of votes may have stayed on another machine, or the replies come from a store that was merged.
+    """
+    members = {id_of(member) for member in schedule.panel.judges}
+    answered = judgments.answers_by_judge(store, schedule.tournament)
+    replied = {judge for judge in answered["judge"] if judge.startswith(f"{schedule.panel.kind}/")}
+    judgments.record_judges(store, schedule.tournament, sorted(members | replied))
 
 
 def _sharing_replies(store: Store, schedules: Sequence[_Schedule]) -> list[str]:
@@ -333,9 +347,7 @@ def _record_schedule(store: Store, schedule: _Schedule) -> None:
     if len(stored) and sorted(stored[columns].itertuples(index=False)) == sorted(
         schedule.frame[columns].itertuples(index=False)
     ):
-        # Keeps the stored win rates until the tournament is scored again.
-        judgments.record_judges(store, schedule.tournament, [id_of(member) for member in schedule.panel.judges])
-        return
+        return  # keeps the stored win rates until the tournament is scored again
     record = TournamentRecord(
         tournament=schedule.tournament,
         panel=schedule.panel.id,

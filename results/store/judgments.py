@@ -127,8 +127,23 @@ def record_tournament(
             frames.insert(opened, "comparisons", comparisons, {"tournament": tournament.tournament})
 
 
+def answers_by_judge(store: Store, tournament: str) -> pd.DataFrame:
+    """Return each judge with replies to questions of a tournament: judge, n (questions answered), ties (of these).
+
+    Judges of other tournaments with the same version of the prompt are included.
+    """
+    return store.query(
+        "WITH asked AS (SELECT DISTINCT grid_a, grid_b, t.prompt_version FROM comparisons c "
+        "JOIN tournaments t USING (tournament) WHERE c.tournament = ?) "
+        "SELECT judge, count(*) AS n, count(*) FILTER (answer IS NULL AND coalesce(finish_reason, '') = "
+        f"'{TIE}') AS ties FROM ({_LAST}) JOIN asked USING (grid_a, grid_b, prompt_version) "
+        "WHERE raw IS NOT NULL GROUP BY judge ORDER BY judge",
+        [tournament],
+    )
+
+
 def record_judges(store: Store, tournament: str, judges: Sequence[str]) -> None:
-    """Write the judges of a stored tournament if they have changed: a panel that judges join freely grows.
+    """Write the judges of a stored tournament if they have changed, as those of a panel that judges join freely do.
 
     Raises:
         StoreError: the store cannot be written.

@@ -60,6 +60,9 @@ def render() -> None:
 
 def _show(folder: Path, ids: list[str]) -> None:
     asked = address.get("tournament")
+    if len(ids) == 1 and not st.query_params.get("tournament"):
+        # Another page may have chosen a tournament that has no ballot.
+        asked = ids[0]
     name = _annotator()
     if name is None or asked not in ids:
         st.title("Vote")

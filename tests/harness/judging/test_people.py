@@ -203,6 +203,20 @@ def test_a_changed_and_an_undone_vote_replace_what_was_stored(store: Store, imag
     assert wrong_in(store) == []
 
 
+def test_votes_in_the_store_count_if_their_files_are_gone(store: Store, images: ImageSet) -> None:
+    contest = judged(store, images, "anna")
+    vote(store, contest, "anna", 12)
+    judged(store, images)
+    before = judgments.win_rates(store).set_index("label")["win_rate"]
+    shutil.rmtree(store.path.parent / "people" / "votes")
+    again = judged(store, images, "ben")
+    assert again.tournament == contest.tournament
+    assert row_of(store, contest.tournament)["judges"] == [judge_id("anna"), judge_id("ben")]
+    assert judgments.win_rates(store).set_index("label")["win_rate"].to_dict() == before.to_dict()
+    turnout = turnout_of(store, [read_ballot(store.path.parent, contest.tournament)])
+    assert [(row.annotator, row.answered) for row in turnout.rows] == [("anna", 12), ("ben", 0)]
+
+
 def test_no_pair_is_voted_on_twice_when_a_method_is_added(store: Store, images: ImageSet) -> None:
     two = [cell for cell in CELLS if not cell.startswith("pure")]
     contest = judged(store, images, "anna", cells=two, controls=0)

@@ -83,10 +83,15 @@ class Judge(ABC):
     Attributes:
         kind: kind of its panel ("proxy", "vllm", "openai"); a proxy compares image features and ignores the prompt.
         name: display name, unique in its panel.
+        own_process: true if it loads a model on a GPU. It is then asked in a process of its own
+            (:mod:`judges.processes`), which ends with it and leaves nothing on the GPU. Such a judge can be pickled
+            before it is entered, its class is importable there (not from a file given with ``--plugin``), and it takes
+            grids from :meth:`judges.grids.Album.file`.
     """
 
     kind: ClassVar[str]
     name: str
+    own_process: ClassVar[bool] = False
 
     def settings(self) -> dict[str, Any]:
         """Return all settings that can change a reply, as plain JSON, without addresses and keys."""
@@ -97,6 +102,11 @@ class Judge(ABC):
         """Kind and name, with a hash of the settings: replies of other settings belong to another judge."""
         text = json.dumps(self.settings(), sort_keys=True, separators=(",", ":"))
         return f"{self.kind}/{self.name}#{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+    @property
+    def n_gpus(self) -> int:
+        """Number of GPUs that its model needs, if it has a process of its own."""
+        return 1
 
     def key(self, question: Question, prompt: Prompt) -> Key:
         return Key(self.id, prompt.version, question.grid_a.key, question.grid_b.key)

@@ -14,19 +14,20 @@ from harness import datasets
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
 from harness.identity import digest
+from harness.judging.asking import OpenContest, ask_members
 from harness.judging.pairs import Units, comparisons, tokens_per_side, units_of
 from harness.judging.scoring import WIN_RATE_VERSION, rescore
 from harness.judging.selection import Contest, contests, require_same_images
 from harness.progress import Reporter, Silent
 from harness.suites import Judging, Suite
-from judges.base import CallEstimate, Judge, Key, Question, Reply
+from judges.base import CallEstimate, Judge, Key, Question
 from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, content_hash, grid_of
-from judges.guarding import guarded, opened
-from judges.panel import LastReply, Panel, Wanted, ask, described, id_of, make_panel, open_questions
+from judges.guarding import guarded
+from judges.panel import LastReply, Panel, Wanted, described, id_of, make_panel, open_questions
 from judges.prompt import Prompt, prompt_for
 from results import Store
 from results.store import judgments
-from results.store.judgments import COMPARISON_COLUMNS, ReplyRecord, TournamentRecord
+from results.store.judgments import COMPARISON_COLUMNS, TournamentRecord
 from results.views import View
 
 
@@ -146,6 +147,7 @@ def judge(
     *,
     folder: str | Path,
     reporter: Reporter | None = None,
+    release: Callable[[], None] = lambda: None,
 ) -> list[JudgedContest]:
     """Let a panel judge every contest among the cells, and store replies, win rates and checks of the judges.
 
@@ -159,6 +161,7 @@ def judge(
         judging: panel and settings.
         folder: folder of the drawn grids, for judges that need them.
         reporter: receives the progress.
+        release: gives back the memory of GPUs that this process holds; called before a judge loads a model there.
 
     Raises:
         UserError: if a panel or setting is unknown, the images are not those of the cells, there are too few top
@@ -172,21 +175,15 @@ def judge(
     album = Album(images, folder)
     n_asked = dict.fromkeys((schedule.tournament for schedule in schedules), 0)
     n_kept = dict(n_asked)
-    failures: list[str] = []
+    members: list[tuple[Judge, list[OpenContest]]] = []
     for member, judged_schedules in _by_judge(schedules):
-        # A judge's model is loaded once for all contests, and only if questions are open.
         answered = _last_replies(store, member, judged_schedules[0].prompt)
         jobs = [(s, open_questions(member, s.questions, s.prompt, answered)) for s in judged_schedules]
         for schedule, questions in jobs:
             n_kept[schedule.tournament] += schedule.n_questions(member) - len(questions)
             n_asked[schedule.tournament] += len(questions)
-        if any(questions for _, questions in jobs):
-            try:
-                with opened(member, described(member)):
-                    for schedule, questions in jobs:
-                        _ask(store, member, questions, schedule, album, reporter)
-            except UserError as error:
-                failures.append(str(error))
+        members.append((member, [OpenContest(s.contest.title, questions, s.prompt) for s, questions in jobs]))
+    failures = ask_members(store, members, album, reporter, release)
     rescore(store, list(n_asked))
     if failures:
         raise UserError(" ".join(dict.fromkeys(failures)))
@@ -194,23 +191,6 @@ def judge(
         JudgedContest(s.contest.title, s.panel.id, s.tournament, n_asked[s.tournament], n_kept[s.tournament])
         for s in schedules
     ]
-
-
-def _ask(
-    store: Store, member: Judge, questions: list[Question], schedule: _Schedule, album: Album, reporter: Reporter
-) -> None:
-    done = 0
-    total = len(questions)
-
-    def keep(replies: Sequence[Reply]) -> None:
-        nonlocal done, total
-        judgments.record_replies(store, [_record(reply) for reply in replies])
-        done += len(replies)
-        # Repeated questions are not included in the initial total.
-        total = max(total, done)
-        reporter.progress(done, total, f"{member.name} judges {schedule.contest.title}")
-
-    ask(member, questions, schedule.prompt, album, keep)
 
 
 def _by_judge(schedules: Sequence[_Schedule]) -> list[tuple[Judge, list[_Schedule]]]:
@@ -307,20 +287,3 @@ def _last_replies(store: Store, member: Judge, prompt: Prompt) -> dict[Key, Last
         )
         for row in frame.itertuples()
     }
-
-
-def _record(reply: Reply) -> ReplyRecord:
-    verdict = reply.verdict
-    return ReplyRecord(
-        **reply.key._asdict(),
-        attempt=reply.attempt,
-        answer=verdict.answer,
-        reasoning_a=verdict.reasoning_a,
-        reasoning_b=verdict.reasoning_b,
-        problem=verdict.problem if reply.came else "no reply came",
-        raw=reply.text,
-        finish_reason=reply.finish_reason,
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
-        seconds=reply.seconds,
-    )

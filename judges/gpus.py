@@ -1,6 +1,7 @@
 """GPUs of this machine, by the names that ``CUDA_VISIBLE_DEVICES`` gives them, and their division among judges.
 
-A process that is started with some of the names sees these GPUs alone, so that the models of several judges do not meet.
+A process that is started with some of the names sees these GPUs alone, so several judges do not load their models onto
+one GPU.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Process in which one judge is asked, as seen by the process that starts it (:mod:`judges.judge_program` runs there)."""
+"""Process in which one judge is asked, as seen by the one that starts it; :mod:`judges.judge_program` runs there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from judges.panel import described
 from judges.prompt import Prompt
 from methods.errors import first_line
 
-#: Seconds that a judge has to remove its model after it was told to stop, and its process to end after its last message.
+#: Seconds that a judge has to remove its model when it is told to stop, and its process to end after its last message.
 GRACE_S = 10.0
 #: Seconds that processes started by the judge's process have to end after it; they are killed then.
 REST_S = 2.0

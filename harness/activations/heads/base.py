@@ -147,6 +147,7 @@ class HeadKind(ABC):
 
     def release(self) -> None:
         """Forget networks that the head has loaded, at the end of a run."""
+        return None
 
     @cached_property
     def class_index(self) -> Tensor | None:

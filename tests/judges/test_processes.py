@@ -160,7 +160,7 @@ def test_grids_are_drawn_by_this_process_and_a_broken_image_is_that_reply_alone(
 
 
 def start_parent(folder: Path, *names: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(ROOT / "tests" / "support" / "process_judges.py"), str(folder), *names]
+    command = [sys.executable, str(ROOT / "tests" / "support" / "parent_of_judges.py"), str(folder), *names]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 

@@ -1,4 +1,4 @@
-"""Judges that are asked in processes of their own, and do what their name says. As a program: a parent to kill."""
+"""Judges that are asked in processes of their own, and do there what their name says."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -20,7 +18,6 @@ from judges.gpus import VARIABLE
 from judges.grids import Album, Grid, Tile
 from judges.judge_process import Assignment, Job
 from judges.panel import PANELS, Wanted
-from judges.processes import ask_in_processes
 from judges.prompt import Prompt, prompt_for
 from methods.errors import UserError
 
@@ -181,25 +178,3 @@ def _judges_for(wanted: Wanted) -> tuple[Judge, ...]:
 
 
 PANELS.add("processes", _judges_for)
-
-
-def main(folder: Path, *names: str) -> None:
-    """Ask judges, write their replies to ``replies``, and print JSON as a verb with ``--json`` does."""
-
-    def keep(replies: Sequence[Reply]) -> None:
-        with (folder / "replies").open("a") as file:
-            file.writelines(f"{reply.key.judge}\n" for reply in replies)
-
-    said: list[Any] = []
-    failures = ask_in_processes(
-        [assignment(ProcessJudge(name, folder), keep) for name in names],
-        Album(Squares(), folder / "grids"),
-        said.append,
-    )
-    print(json.dumps({"failures": failures, "said": len(said)}))
-
-
-if __name__ == "__main__":
-    from process_judges import main as imported_main  # judges are those of the module, which other processes import
-
-    imported_main(Path(sys.argv[1]), *sys.argv[2:])

@@ -1,4 +1,4 @@
-"""Stand-in for vLLM that other processes can import: replies at once, and notes what it sees in the folder STUB_VLLM."""
+"""Stand-in for vLLM that other processes can import: replies at once, and notes what it sees in a folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def note(**values: Any) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def SamplingParams(**settings: Any) -> dict[str, Any]:
+def SamplingParams(**settings: Any) -> dict[str, Any]:  # noqa: N802
     return settings
 
 

@@ -3,5 +3,5 @@
 from typing import Any
 
 
-def StructuredOutputsParams(**settings: Any) -> dict[str, Any]:
+def StructuredOutputsParams(**settings: Any) -> dict[str, Any]:  # noqa: N802
     return settings

@@ -98,7 +98,8 @@ def test_a_run_releases_them_before_a_judge_that_loads_a_model(
     suite = suite_of(
         photo_folder,
         methods=[{"name": "identity"}, {"name": "random_split"}],
-        judging={**settings, "pairs": 2, "min_images": 1},
+        evaluation={"top_images": 9, "batch_size": 9, "metrics": ["l0"]},
+        judging={**settings, "pairs": 2},
     )
     summary = run(suite, tmp_path / "r.duckdb", device="cpu", reporter=Said())
     assert summary.failed == 0 and len(open_store(tmp_path / "r.duckdb").query("SELECT * FROM replies")) >= 8

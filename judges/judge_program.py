@@ -40,6 +40,7 @@ class _Parent:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._turn = threading.Lock()
         threading.Thread(target=self._listen, name="answers of the parent", daemon=True).start()
 
     def _listen(self) -> None:
@@ -63,8 +64,10 @@ class _Parent:
             raise DrawingError(problem)
 
     def _told(self, *message: Any) -> str | None:
-        self._connection.send(message)
-        return self._answers.get()
+        # A judge may keep replies in several threads.
+        with self._turn:
+            self._connection.send(message)
+            return self._answers.get()
 
 
 class FolderAlbum(Album):

@@ -1,13 +1,13 @@
 """Our training loop against overcomplete's ``train_sae``: the same data, order, epochs, seed, loss and schedule.
 
     python benchmarks/sae_training.py                           # synthetic tokens, two epochs
-    python benchmarks/sae_training.py TOKENS --epochs 5 --batch-size 4096 [--family topk_sae ...]
+    python benchmarks/sae_training.py TOKENS --epochs 5 --batch-size 4096 [--family topk_sae ...] [--repeats 3]
 
 TOKENS is the folder of a token set (``outputs/cache/tokens/<fingerprint>``). Both sides read the same normalised tokens
 from memory, in the same order, and both keep freed memory (methods/allocator.py). The library's side is its own module
 and loop, without its progress lines. Prints for both (ours | the library's) the milliseconds per step after the first,
 R2 on all tokens and active units per token; the ratio of these times; and that of whole trainings, in which ours also
-reads and normalises the tokens and builds the module, and the first steps, which compile, count.
+reads and normalises the tokens, builds the module and checks it, and the first steps, which compile, count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +66,7 @@ class Side(NamedTuple):
     seconds_per_step: float
     """of the whole fit"""
     seconds_of_a_step: float
-    """of the steps after the first, without reading the tokens and building the module"""
+    """of the steps after the first, without what comes before and after all steps"""
     r2: float
     l0: float
 
@@ -254,7 +254,7 @@ def library_side(name: str, config: Any, tokens: TokenSet, seed: int, device: st
     target = x[:, : layer.d_out]
     variance = float((target - target.mean(0)).square().sum())
     # As on our side, the first step is left out; train_sae waits for the device in each step.
-    steps_alone = (ended - schedule.stamps[1]) / (total - 1)
+    steps_alone = (schedule.stamps[-1] - schedule.stamps[1]) / (total - 1)
     return Side((ended - started) / total, steps_alone, 1 - error / variance, active / len(x))
 
 
@@ -281,9 +281,14 @@ def our_side(name: str, config: dict[str, Any], tokens: TokenSet, seed: int, dev
         error += float((a - method.decode(codes).cpu()).square().sum())
         variance += float((a - mean).square().sum())
         active += float((codes != 0).sum())
-    # The time of the whole fit: also reading and normalising the tokens, and building the module.
-    steps_alone = (started + seconds - stamps[0]) / (len(stamps) - 1)
+    # The time of the whole fit: also reading and normalising the tokens, and building and checking the module.
+    steps_alone = (stamps[-1] - stamps[0]) / (len(stamps) - 1)
     return Side(seconds / len(stamps), steps_alone, 1 - error / variance, active / tokens.n)
+
+
+def median_side(sides: Sequence[Side]) -> Side:
+    """Return the medians of trainings that differ in their times only."""
+    return Side(*map(statistics.median, zip(*sides, strict=True)))
 
 
 FAMILIES = (
@@ -314,6 +319,7 @@ def main() -> None:
     parser.add_argument("--family", action="append", choices=FAMILIES, help="family to train (default: all)")
     parser.add_argument("--units-per-neuron", type=float, default=8, help="expansion factor (default: 8)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further settings, as JSON")
+    parser.add_argument("--repeats", type=int, default=1, help="trainings of each side, in turn; the medians count")
     parser.add_argument("--seed", type=int, default=42, help="random seed of the initialisation and the batches")
     parser.add_argument("--device", default="cpu", help="device of torch (default: cpu)")
     arguments = parser.parse_args()
@@ -341,9 +347,15 @@ def compare(tokens: TokenSet, arguments: argparse.Namespace) -> None:
         settings = warm | {"epochs": arguments.epochs}
         settings |= LIKE_THE_LIBRARY.get(name, {})
         settings |= {key: value for key, value in extra.items() if key in fields}
-        ours = our_side(name, settings, tokens, arguments.seed, arguments.device)
         config = methods.create(name, **settings).config
-        theirs = library_side(name, config, tokens, arguments.seed, arguments.device)
+        pairs = [
+            (
+                our_side(name, settings, tokens, arguments.seed, arguments.device),
+                library_side(name, config, tokens, arguments.seed, arguments.device),
+            )
+            for _ in range(arguments.repeats)
+        ]
+        ours, theirs = (median_side(sides) for sides in zip(*pairs, strict=True))
         ratios.append(theirs.seconds_of_a_step / ours.seconds_of_a_step)
         whole = theirs.seconds_per_step / ours.seconds_per_step
         report(f"train_sae / ours, {name}", ratios[-1])

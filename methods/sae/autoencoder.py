@@ -17,6 +17,18 @@ from methods.sae.revival import revival
 from methods.training.dense_codes import DenseCodes, GivenCodes, GivenPreCodes, nonzero_counts
 from methods.training.entries import Decoded, Entries, PreCodesAt, SelectedCodes, sparse_here
 from methods.training.loop import StepLoss, Trainee
+from methods.training.mean_square import MeanSquare
+
+
+class Decoding(NamedTuple):
+    """Product of codes and atoms."""
+
+    values: Tensor
+    """(n, d)"""
+    codes: Tensor
+    """(n, n_units)"""
+    atoms: Tensor
+    """(n_units, d)"""
 
 
 class Codes(NamedTuple):
@@ -32,9 +44,13 @@ class Codes(NamedTuple):
     """() sum of all codes, if already computed"""
     rows: Tensor | None = None
     """(n_units,) number of rows in which each unit is not zero, if already counted"""
+    decoded: Decoding | None = None
+    """their product with some atoms, if already computed"""
 
     def decode(self, atoms: Tensor) -> Tensor:
         """Return ``codes @ atoms`` (n, d)."""
+        if self.decoded is not None and self.decoded.codes is self.values and self.decoded.atoms is atoms:
+            return self.decoded.values
         if self.entries is None:
             return self.values @ atoms.to(self.values.dtype)
         decoded: Tensor = Decoded.apply(self.values, atoms, self.entries)
@@ -101,8 +117,21 @@ class LinearAutoencoder(Trainee):
 
     def given(self, codes: DenseCodes, x: Tensor) -> tuple[Codes, Tensor]:
         """Return dense codes that are their pre-codes where not zero, as :meth:`dense` does, of detached ones."""
-        values, total = GivenCodes.apply(codes.values, codes.total, x, self.weight, self.bias, self.input_shift())
-        return Codes(values, None, len(x), total=total, rows=codes.fires), values
+        return self.given_shifted(codes, self.shifted(x), None)
+
+    def given_shifted(self, codes: DenseCodes, shifted: Tensor, atoms: Tensor | None) -> tuple[Codes, Tensor]:
+        """Return dense codes as :meth:`given` does, of inputs less the shift, decoded with atoms if they are given."""
+        values, total, decoding = GivenCodes.apply(
+            codes.values, codes.total, shifted, self.weight, self.bias, self.input_shift(), atoms
+        )
+        decoded = None if atoms is None else Decoding(decoding, values, atoms)
+        return Codes(values, None, len(shifted), total=total, rows=codes.fires, decoded=decoded), values
+
+    @torch.no_grad()
+    def shifted(self, x: Tensor) -> Tensor:
+        """Return inputs (n, d_in) less the shift, detached."""
+        shift = self.input_shift()
+        return x if shift is None else x - shift
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor | float:
         """Return the term added to the reconstruction error; ``pre`` are the pre-codes of ``codes.values``."""
@@ -164,6 +193,10 @@ class LinearAutoencoder(Trainee):
             return Codes(self.activate(pre, None), None, len(x)), pre
         with torch.no_grad():
             computed = functional.linear(x, self.weight, bias)
+        return self.selected(computed, x, bias)
+
+    def selected(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
+        """Return codes and pre-codes, at entries if few can be active, of pre-codes on the CPU (detached)."""
         selected = self.select(computed)
         if selected is None:
             return self.dense(computed, x, bias)
@@ -173,7 +206,12 @@ class LinearAutoencoder(Trainee):
 
     def error(self, codes: Codes, target: Tensor) -> Tensor:
         """Return the () mean squared error of the reconstruction."""
-        return (codes.decode(self.atoms()) + self.learned_output_bias() - target).square().mean()
+        reconstruction, bias = codes.decode(self.atoms()), self.learned_output_bias()
+        if sparse_here(reconstruction) and sparse_here(target):
+            bias = target.new_full(target.shape[1:], bias) if isinstance(bias, float) else bias
+            mean: Tensor = MeanSquare.apply(reconstruction, bias, target)
+            return mean
+        return (reconstruction + bias - target).square().mean()
 
     @torch.no_grad()
     def residual(self, codes: Codes, target: Tensor) -> Tensor:

@@ -16,8 +16,11 @@ from methods.sae.config import FreeAtomsConfig, PreBiasConfig, SAEConfig, Sparsi
 from methods.sae.method import LinearSAE
 from methods.sae.warm_up import WithSparsityWarmUp
 from methods.training.dense_codes import rectified
-from methods.training.entries import SelectedCodes, entries_from
+from methods.training.entries import DENSE_FROM, SelectedCodes, entries_from, sparse_here
 from methods.training.normaliser import Normaliser
+
+#: Tokens of a batch from which it is estimated whether many units are active.
+_SAMPLE = 64
 
 
 class L1Config(FreeAtomsConfig, SparsityWarmUpConfig, SAEConfig):
@@ -41,9 +44,20 @@ class VanillaAutoencoder(WithSparsityWarmUp):
     def select(self, pre: Tensor) -> SelectedCodes | None:
         return entries_from(pre, torch.full((pre.shape[1],), torch.finfo(pre.dtype).tiny))
 
+    def codes(self, x: Tensor) -> tuple[Codes, Tensor]:
+        if not sparse_here(x) or torch.is_autocast_enabled(x.device.type):
+            return super().codes(x)
+        shifted = self.shifted(x)
+        with torch.no_grad():
+            products = shifted @ self.weight.T
+            many = float((products[:_SAMPLE] > -self.bias).float().mean()) > 2 * DENSE_FROM
+        if not many:
+            return self.selected(products.add_(self.bias.detach()), x, self.effective_bias())
+        # One pass, in place, adds the bias and makes the codes. Selecting would need another to count them.
+        return self.given_shifted(rectified(products, self.bias), shifted, self.atoms())
+
     def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
-        # One pass over the codes, in place, instead of one to make them and one to keep their mask.
-        return self.given(rectified(computed), x)
+        return self.given(rectified(computed, torch.zeros_like(bias)), x)
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor:
         tokens = codes.n if self.config.l1_over == "batch" else 1

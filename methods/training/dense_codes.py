@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from methods.training import dense_kernels, kernels
 from methods.training.entries import sparse_here
@@ -25,48 +26,67 @@ class DenseCodes(NamedTuple):
 
 
 class GivenCodes(torch.autograd.Function):
-    """Dense codes (n, n_units) that are ``(x - shift) @ weight.T + bias`` where not zero, and their sum ().
+    """Dense codes (n, n_units) that are ``shifted @ weight.T + bias`` where not zero, their sum (), and their decoding.
 
-    They are already computed, on the CPU. Differentiable in weight, bias and shift (d,), which may be None; not in x.
+    They are already computed, on the CPU. Differentiable once in weight, bias, shift (d_in,), which has been subtracted
+    from ``shifted`` (n, d_in) or is None, and in atoms (n_units, d_out); not in ``shifted``. The decoding is ``codes @
+    atoms``, or None without atoms.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, codes: Tensor, total: Tensor, x: Tensor, weight: Tensor, bias: Tensor, shift: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(codes, x, weight, shift)
+        ctx: Any,
+        codes: Tensor,
+        total: Tensor,
+        shifted: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        shift: Tensor | None,
+        atoms: Tensor | None,
+    ) -> tuple[Tensor | None, ...]:
+        ctx.save_for_backward(codes, shifted, weight, atoms)
         ctx.set_materialize_grads(False)
-        return codes.view_as(codes), total.view_as(total)
+        return codes.view_as(codes), total.view_as(total), None if atoms is None else codes @ atoms
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        codes, x, weight, shift = ctx.saved_tensors
-        slope, sums = active_slope(codes, *gradients)
-        of_weight = of_shift = None
+        codes, shifted, weight, atoms = ctx.saved_tensors
+        of_codes, of_total, of_decoding = gradients
+        of_weight = of_shift = of_atoms = None
+        # A gradient that was passed in may have other users, so what is overwritten below is made here.
+        if of_decoding is None:
+            slope = torch.zeros_like(codes)
+        else:
+            slope = of_decoding @ atoms.T
+            of_atoms = codes.T @ of_decoding if ctx.needs_input_grad[6] else None
+        if of_codes is not None:
+            slope += of_codes
+        sums = keep_active(slope, codes, of_total)
         if ctx.needs_input_grad[3]:
-            of_weight = slope.T @ x
-            if shift is not None:
-                of_weight.addr_(sums, shift, alpha=-1)
+            of_weight = slope.T @ shifted
         if ctx.needs_input_grad[5]:
-            of_shift = -(sums @ weight)
-        return None, None, None, of_weight, sums, of_shift
+            # Of a vector times a matrix, the library makes a product of matrices, which takes several times as long.
+            of_shift = -torch.mv(weight.T, sums)
+        return None, None, None, of_weight, sums, of_shift, of_atoms
 
 
-def active_slope(codes: Tensor, of_codes: Tensor | None, of_total: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the gradient at the pre-codes (n, n_units), and its sums over rows, of dense codes and of their sum."""
-    slope = torch.empty_like(codes)
-    gradient = torch.zeros_like(codes) if of_codes is None else of_codes.contiguous()
+def keep_active(slope: Tensor, codes: Tensor, of_total: Tensor | None) -> Tensor:
+    """Turn the gradient at dense codes (n, n_units) into that at their pre-codes, in place, and return its row sums.
+
+    of_total is the gradient at the sum of all codes.
+    """
     totals = np.zeros((kernels.RANGES, codes.shape[1]), dtype=slope.numpy().dtype)
     constant = 0.0 if of_total is None else float(of_total)
-    dense_kernels.active_slope(codes.numpy(), gradient.numpy(), constant, slope.numpy(), totals)
-    return slope, torch.from_numpy(totals).sum(0)
+    dense_kernels.keep_active(codes.numpy(), slope.numpy(), constant, totals)
+    return torch.from_numpy(totals).sum(0)
 
 
-def rectified(pre: Tensor) -> DenseCodes:
-    """Return ``relu(pre)`` of pre (n, n_units), detached and on the CPU, which is overwritten."""
-    totals, counts = pre.new_empty(len(pre)), _no_counts(pre)
-    dense_kernels.rectify(pre.numpy(), totals.numpy(), counts)
-    return DenseCodes(pre, totals.sum(), _sum(counts))
+def rectified(products: Tensor, bias: Tensor) -> DenseCodes:
+    """Return ``relu(products + bias)`` of products (n, n_units), detached, on the CPU, which is overwritten."""
+    totals, counts = products.new_empty(len(products)), _no_counts(products)
+    dense_kernels.rectify(products.numpy(), bias.detach().contiguous().numpy(), totals.numpy(), counts)
+    return DenseCodes(products, totals.sum(), _sum(counts))
 
 
 def largest_dense(pre: Tensor, k: int) -> DenseCodes:

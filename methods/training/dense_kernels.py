@@ -10,23 +10,24 @@ import numpy as np
 from numba import prange
 
 from methods.compiled_loops import parallel
-from methods.training.kernels import FAST, RANGES, STRICT, Array, row_sum
+from methods.training.kernels import FAST, LANES, RANGES, STRICT, Array, row_sum
 
 
 @parallel(STRICT)
-def rectify(pre: Array, totals: Array, counts: Array) -> None:
-    """Write ``relu(pre)`` in place of pre (n, n_units); NaN stays NaN.
+def rectify(products: Array, bias: Array, totals: Array, counts: Array) -> None:
+    """Write ``relu(products + bias)`` in place of products (n, n_units), for bias (n_units,); NaN stays NaN.
 
     totals (n,) are the sums of the rows. counts (RANGES, n_units), initially zeros, are the numbers of entries that are
     not zero in each column, one for each range of rows.
     """
-    n, n_units = pre.shape
+    n, n_units = products.shape
     for part in prange(RANGES):
-        count, zero = counts[part], pre.dtype.type(0)
+        count, zero = counts[part], products.dtype.type(0)
         for s in range(part * n // RANGES, (part + 1) * n // RANGES):
-            row = pre[s]
+            row = products[s]
             for f in range(n_units):
-                value = zero if row[f] < 0 else row[f]
+                pre = row[f] + bias[f]
+                value = zero if pre < 0 else pre
                 row[f] = value
                 count[f] += np.int32(1) if value != 0 else np.int32(0)
             totals[s] = row_sum(row)
@@ -51,20 +52,60 @@ def keep_from(pre: Array, threshold: Array, totals: Array, counts: Array) -> Non
 
 
 @parallel(STRICT)
-def active_slope(codes: Array, of_codes: Array, of_total: float, slope: Array, totals: Array) -> None:
-    """Write the gradient at the pre-codes of active entries: ``of_codes + of_total`` where codes is not 0, else 0.
+def keep_active(codes: Array, slope: Array, of_total: float, totals: Array) -> None:
+    """Write the gradient at the pre-codes in place of slope, the gradient at the codes (n, n_units).
 
-    All are (n, n_units). totals (RANGES, n_units), initially zeros, are the sums of its columns, one for each range of
-    rows.
+    It is ``slope + of_total`` where codes is not 0, else 0. totals (RANGES, n_units), initially zeros, are the sums of
+    its columns, one for each range of rows.
     """
     n, n_units = codes.shape
     for part in prange(RANGES):
         total, zero, constant = totals[part], slope.dtype.type(0), slope.dtype.type(of_total)
         for s in range(part * n // RANGES, (part + 1) * n // RANGES):
             for f in range(n_units):
-                value = of_codes[s, f] + constant if codes[s, f] != 0 else zero
+                value = slope[s, f] + constant if codes[s, f] != 0 else zero
                 slope[s, f] = value
                 total[f] += value
+
+
+@parallel(STRICT)
+def differences(left: Array, bias: Array, right: Array, out: Array, totals: Array) -> None:
+    """Write ``left + bias - right`` into out, and the sums of the squares of its rows into totals (n,).
+
+    left, right and out are (n, d), bias is (d,).
+    """
+    n, d = left.shape
+    for s in prange(n):
+        one, other, row = left[s], right[s], out[s]
+        squares = np.zeros(LANES, row.dtype)
+        whole = d - d % LANES
+        for first in range(0, whole, LANES):
+            for lane in range(LANES):
+                j = first + lane
+                value = one[j] + bias[j] - other[j]
+                row[j] = value
+                squares[lane] += value * value
+        total = squares[0]
+        for lane in range(1, LANES):
+            total += squares[lane]
+        for j in range(whole, d):
+            value = one[j] + bias[j] - other[j]
+            row[j] = value
+            total += value * value
+        totals[s] = total
+
+
+@parallel(STRICT)
+def scaled(rows: Array, factor: float, out: Array, totals: Array) -> None:
+    """Write ``factor * rows`` (n, d) into out, and the sums of its columns into totals (RANGES, d), initially zeros."""
+    n, d = rows.shape
+    for part in prange(RANGES):
+        total, constant = totals[part], out.dtype.type(factor)
+        for s in range(part * n // RANGES, (part + 1) * n // RANGES):
+            for j in range(d):
+                value = constant * rows[s, j]
+                out[s, j] = value
+                total[j] += value
 
 
 @parallel(STRICT)

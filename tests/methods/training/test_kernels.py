@@ -46,11 +46,14 @@ for d in (50, 64, 384):
     kernels.cuts(pre, k, cuts)
     parts, errors = generator.normal(size=(n, 5, d)).astype(np.float32), np.empty(n, np.float32)
     kernels.nest(parts, pre, errors)
-    shares, kept, relu, slope = pre.copy(), pre.copy(), pre.copy(), np.empty_like(pre)
+    shares, kept, relu, slope = pre.copy(), pre.copy(), pre.copy(), pre.copy()
     dense_kernels.to_shares(shares)
     sums, counts, columns = np.empty(n, np.float32), np.zeros((8, d), np.int32), np.zeros((8, d), np.float32)
-    dense_kernels.rectify(relu, sums, counts)
-    dense_kernels.active_slope(relu, pre, 0.3, slope, columns)
+    dense_kernels.rectify(relu, pre[0].copy(), sums, counts)
+    dense_kernels.keep_active(relu, slope, 0.3, columns)
+    difference, scaled, errors_of, of_bias = pre.copy(), pre.copy(), np.empty(n, np.float32), np.zeros_like(columns)
+    dense_kernels.differences(pre, pre[0].copy(), relu, difference, errors_of)
+    dense_kernels.scaled(difference, 0.3, scaled, of_bias)
     more = np.empty(n, np.float32)
     dense_kernels.keep_from(kept, cuts, more, counts)
     show("omp", units, values)
@@ -59,6 +62,7 @@ for d in (50, 64, 384):
     show("shares", shares)
     show("rectified", relu, sums)
     show("slope", slope, columns)
+    show("mean square", difference, errors_of, scaled, of_bias)
     show("kept", kept, more, counts)
 """
 
@@ -70,4 +74,4 @@ def test_compiling_and_loading_give_the_same_bits(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
         for _ in range(2)
     )
-    assert len(first.stdout.splitlines()) == 24 and second.stdout == first.stdout
+    assert len(first.stdout.splitlines()) == 27 and second.stdout == first.stdout

@@ -13,9 +13,6 @@ from judges.grids import Album, Grid
 from judges.parsing import Verdict, parse_reply
 from judges.prompt import Prompt
 
-#: A question is asked once, and at most twice more if the reply is invalid.
-MAX_ATTEMPTS = 3
-
 
 class Key(NamedTuple):
     """Key under which a reply is kept. The order of the two grids is the order in which they are shown."""
@@ -33,7 +30,7 @@ class Question:
     grid_a: Grid
     grid_b: Grid
     attempt: int = 1
-    """2 or 3 if the previous replies were invalid"""
+    """above 1 if the previous replies were invalid"""
     cut_off: bool = False
     """true if the previous reply was cut off, so that this one may be longer"""
 
@@ -87,9 +84,11 @@ class Judge(ABC):
             (:mod:`judges.processes`), which ends with it and leaves nothing on the GPU. Such a judge can be pickled
             before it is entered, its class is importable there (not from a file given with ``--plugin``), and it takes
             grids from :meth:`judges.grids.Album.file`.
+        protocol: name of the protocol that judges of this class follow, whatever the suite's; None: the suite's.
     """
 
     kind: ClassVar[str]
+    protocol: ClassVar[str | None] = None
     name: str
     own_process: ClassVar[bool] = False
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from judges.base import MAX_ATTEMPTS, Judge, Keep, Key, Question, Reply
+from judges.base import Judge, Keep, Key, Question, Reply
 from judges.grids import Album
 from judges.guarding import guarded
 from judges.prompt import Prompt
@@ -41,8 +41,15 @@ class Panel:
             )
         if len(set(names)) < len(names):
             raise UserError(f"A judge occurs twice in the panel: {', '.join(names)}.")
+        if len({judge.protocol for judge in self.judges}) > 1:
+            raise UserError(f"The judges of the panel {self.kind!r} follow different protocols; all must follow one.")
         if any(judge.kind != self.kind for judge in self.judges):
             raise UserError(f"All judges of a panel must be of its kind, {self.kind!r}; remove the others.")
+
+    @property
+    def protocol(self) -> str | None:
+        """Name of the protocol that its judges follow, whatever the suite's; None: the suite's."""
+        return self.judges[0].protocol
 
     @property
     def id(self) -> str:
@@ -109,10 +116,9 @@ class LastReply(NamedTuple):
     came: bool
     cut_off: bool
 
-    @property
-    def settled(self) -> bool:
-        """True if nothing is left to ask: there is a verdict, or all attempts failed to give one."""
-        return self.valid or (self.came and self.attempts >= MAX_ATTEMPTS)
+    def settled(self, max_attempts: int) -> bool:
+        """Return whether nothing is left to ask: there is a verdict, or all attempts failed to give one."""
+        return self.valid or (self.came and self.attempts >= max_attempts)
 
 
 def open_questions(
@@ -128,7 +134,7 @@ def open_questions(
         last = stored.get(key)
         if last is None:
             left[key] = question
-        elif not last.settled:
+        elif not last.settled(prompt.max_attempts):
             # A missing reply does not count as an attempt: the question is asked again unchanged.
             attempt = last.attempts + 1 if last.came else max(last.attempts, 1)
             left[key] = replace(question, attempt=attempt, cut_off=last.cut_off)
@@ -139,7 +145,7 @@ _STORED = "The replies that came before are stored; repeat the command to ask th
 
 
 def ask(judge: Judge, questions: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
-    """Ask until every question has a verdict, three invalid replies, or no reply.
+    """Ask until every question has a verdict, as many invalid replies as the prompt allows, or no reply.
 
     The judge may be a plugin's: its replies are bounded before they are kept, and its exceptions become UserErrors.
     Exceptions of ``keep`` are passed on.
@@ -150,7 +156,7 @@ def ask(judge: Judge, questions: Sequence[Question], prompt: Prompt, album: Albu
     with guarded(described(judge), "key"):
         pending = {judge.key(question, prompt): question for question in questions}
     while pending:
-        round_ = _Round(pending, keep)
+        round_ = _Round(pending, keep, prompt.max_attempts)
         try:
             with guarded(described(judge), "ask", _STORED):
                 judge.ask(list(pending.values()), prompt, album, round_.store)
@@ -169,9 +175,10 @@ def ask(judge: Judge, questions: Sequence[Question], prompt: Prompt, album: Albu
 class _Round:
     """Storage of the replies of one round, in which each pending question is asked once."""
 
-    def __init__(self, pending: dict[Key, Question], keep: Keep) -> None:
+    def __init__(self, pending: dict[Key, Question], keep: Keep, max_attempts: int) -> None:
         self._pending = pending
         self._keep = keep
+        self._max_attempts = max_attempts
         self._failure: BaseException | None = None
         self.again: dict[Key, Question] = {}
 
@@ -192,7 +199,7 @@ class _Round:
             raise
         for reply in kept:
             question = self._pending.pop(reply.key)
-            if reply.came and not reply.verdict.valid and reply.attempt < MAX_ATTEMPTS:
+            if reply.came and not reply.verdict.valid and reply.attempt < self._max_attempts:
                 cut_off = reply.finish_reason == "length"
                 self.again[reply.key] = replace(question, attempt=reply.attempt + 1, cut_off=cut_off)
         if len(kept) < len(given):

@@ -1,13 +1,18 @@
-"""Prompt for a judge, and the required format of its reply.
+"""Prompt for a judge, the required format of its reply, and the registry of protocols.
 
-The wording is ours; its meaning is that of the prompt in the ELUDe paper (App. B.1). A changed text is a new version: a
-reply belongs to the version that it answered.
+A protocol is a prompt with rules: whether replies are kept to the JSON schema, and how often an invalid one is
+repeated. A changed text or rule is a new version: a reply belongs to the version that it answered, and replies to
+different versions are never mixed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from methods.registry import Registry
+
+#: Prompt of the default protocol. The wording is ours; its meaning is that of the ELUDe paper's (App. B.1).
 PROMPT = """\
 You see two grids of nine images each. The first image you were given is grid A, the second is grid B. Each grid shows \
 the nine images to which one unit of a neural network responds most strongly.
@@ -23,7 +28,8 @@ Reply with one JSON object and nothing else:
 {"reasoning_a": "...", "reasoning_b": "...", "answer": "A" or "B"}
 """
 
-_OUTLINES = """\
+#: Additional sentence for grids of the style "outlined".
+OUTLINES = """\
 In each image a thin magenta square marks the place to which the unit responds most; what is there matters most.
 
 """
@@ -54,15 +60,31 @@ def reply_schema(reason_chars: int) -> dict[str, Any]:
 
 
 class Prompt(NamedTuple):
-    """Text of a prompt, and the version under which replies to it are kept."""
+    """Text of a prompt, with the rules for its replies and the version under which they are kept."""
 
     version: str
     text: str
+    structured: bool = True
+    """whether a judge that can is kept to the JSON schema; otherwise its reply is free text, which may contain JSON"""
+    max_attempts: int = 3
+    """how often a question is asked at most, while its replies are invalid"""
 
 
-def prompt_for(style: str) -> Prompt:
-    """Return the prompt for grids of a style: "plain", or "outlined" with a sentence and a version of its own."""
-    if style == "plain":
-        return Prompt(VERSION, PROMPT)
-    head, separator, tail = PROMPT.partition("Call a unit COHERENT")
-    return Prompt(f"{VERSION}+outlined", f"{head}{_OUTLINES}{separator}{tail}")
+# An entry returns the prompt for a style of grids ("plain" or "outlined"). Each module of judges/protocols registers
+# one, so that a new protocol is a new file.
+PROTOCOLS: Registry[Callable[[str], Prompt]] = Registry("judging protocol", "harness.protocols", "judges.protocols")
+
+
+def prompt_for(style: str, protocol: str = "default") -> Prompt:
+    """Return the prompt of a protocol for grids of a style: "plain", or "outlined" with a version of its own.
+
+    Raises:
+        UserError: an unknown protocol.
+    """
+    return PROTOCOLS.get(protocol)(style)
+
+
+def with_sentence(prompt: Prompt, sentence: str, *, before: str) -> Prompt:
+    """Return the "outlined" version of a prompt, with a sentence in front of the part that begins with ``before``."""
+    head, separator, tail = prompt.text.partition(before)
+    return prompt._replace(version=f"{prompt.version}+outlined", text=f"{head}{sentence}{separator}{tail}")

@@ -119,7 +119,7 @@ def unknown_options(of: CheckedPanel) -> None:
 
 def replies(of: CheckedPanel) -> str:
     """Check that every question gets one reply, passed to keep, under the question's own key."""
-    prompt = prompt_for("plain")
+    prompt = prompt_for("plain", of.panel.protocol or "default")
     rounds = ((of.panel, of.questions, of.replies), (of.again, of.questions[::-1], of.later))
     for number, (panel, order, replies_of) in enumerate(rounds):
         for judge in panel.judges:
@@ -165,7 +165,7 @@ def same_questions_same_answers(of: CheckedPanel) -> None:
 
 def depends_on_the_grids(of: CheckedPanel) -> str:
     """Check that the order in which two grids are shown does not decide every answer."""
-    prompt = prompt_for("plain")
+    prompt = prompt_for("plain", of.panel.protocol or "default")
     n = 2 * len(CLASSES)
     preferences = []
     for judge in of.panel.judges:

@@ -19,7 +19,7 @@ from harness.commands.options import (
 )
 from harness.commands.output import out, print_json, print_table, reporting, take_in_waiting, width
 from harness.errors import UserError
-from harness.suites.known_names import PANEL, require_known
+from harness.suites.known_names import PANEL, PROTOCOL, require_known
 
 if TYPE_CHECKING:
     from results import Store
@@ -41,6 +41,13 @@ def judge(
     ] = None,
     style: Annotated[
         str | None, typer.Option(help="Images: plain, or outlined (marks the maximal token); default: the suite's.")
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompt and rules: default (JSON schema, invalid replies repeated) or paper (App. B.1: free text, not "
+            "repeated); default: the suite's."
+        ),
     ] = None,
     scale: ScaleOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the number of calls and tokens only.")] = False,
@@ -64,6 +71,8 @@ def judge(
     opened.cells()
     if panel is not None:
         require_known(PANEL, panel)
+    if protocol is not None:
+        require_known(PROTOCOL, protocol)
     # Before torch is imported.
     suite = None if rescore else choice.choose(scale=scale).suite
     from harness import judging
@@ -77,7 +86,8 @@ def judge(
     if suite is None:
         ids = judging.rescore(opened)
         return _print(opened, None, ids, {"rescored": ids}, f"{len(ids)} tournaments scored again.", as_json)
-    changes: dict[str, Any] = {"panel": panel, "pairs": pairs, "style": style, "judges": _judges(member)}
+    changes: dict[str, Any] = {"panel": panel, "pairs": pairs, "style": style, "protocol": protocol}
+    changes["judges"] = _judges(member)
 
     def settings_of(part: Suite) -> Judging:
         # Judges and options belong to one kind of panel.

@@ -203,7 +203,6 @@ def _by_judge(schedules: Sequence[_Schedule]) -> list[tuple[Judge, list[_Schedul
 
 
 def _schedules(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judging) -> list[_Schedule]:
-    prompt = prompt_for(judging.style)
     schedules = []
 
     @cache
@@ -215,6 +214,7 @@ def _schedules(store: Store, cell_ids: Sequence[str], images: ImageSet, judging:
             continue
         require_same_images(store, contest, images)
         panel = make_panel(judging.panel, Wanted(contest.backbone, judging.judges, judging.options))
+        prompt = prompt_for(judging.style, panel.protocol or judging.protocol)
         cells = [cell for entrant in contest.entrants for cell in entrant.cells.values()]
         units = {cell: units_of(store, cell, judging.min_images) for cell in cells}
         frame, notes = comparisons(contest, units, pairs=judging.pairs, controls=judging.controls, seed=judging.seed)

@@ -27,6 +27,7 @@ METHOD = Kind("method", "methods", "harness.methods")
 METRIC = Kind("metric", "harness.metrics", "harness.metrics")
 DATASET = Kind("dataset", "harness.datasets", "harness.datasets")
 PANEL = Kind("judge panel", "judges.panels", "harness.judges")
+PROTOCOL = Kind("judging protocol", "judges.protocols", "harness.protocols")
 BACKBONE = Kind("backbone", "harness.backbones.models", "harness.backbones")
 HEAD = Kind("head", "harness.activations.heads", "harness.heads")
 #: Kinds of plugins, as named by ``harness new`` and ``harness check``.

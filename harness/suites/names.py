@@ -1,4 +1,4 @@
-"""Check of the names in a suite: methods and their settings, metrics, backbones, heads, image sets, panels."""
+"""Check of the names in a suite: methods and their settings, metrics, backbones, heads, image sets, judging."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from harness.errors import UserError
 from harness.suites.entry_references import resolve_entry
-from harness.suites.known_names import DATASET, HEAD, METHOD, METRIC, PANEL, require_known
+from harness.suites.known_names import DATASET, HEAD, METHOD, METRIC, PANEL, PROTOCOL, require_known
 from harness.suites.parsing import SuiteProblem
 from harness.suites.schema import MethodEntry, Suite, names_of, with_target_settings
 from harness.suites.toml_lines import Path
@@ -29,6 +29,7 @@ class _LookUps(NamedTuple):
     head: Callable[[str], object]
     metric: Callable[[str], object]
     panel: Callable[[str], object]
+    protocol: Callable[[str], object]
     entry: Callable[[MethodEntry, Mapping[str, Mapping[str, Any]], Path, Path], list[SuiteProblem]]
     """returns the problems of a method and its settings"""
 
@@ -44,8 +45,9 @@ def check(suite: Suite, methods: Collection[str] | None = None) -> list[SuitePro
     from harness.activations.heads import HEADS
     from harness.metrics.base import METRICS
     from judges.panel import PANELS
+    from judges.prompt import PROTOCOLS
 
-    look_ups = _LookUps(datasets.DATASETS.get, HEADS.get, METRICS.get, PANELS.get, _entry)
+    look_ups = _LookUps(datasets.DATASETS.get, HEADS.get, METRICS.get, PANELS.get, PROTOCOLS.get, _entry)
     problems = _check(suite, methods, look_ups)
     return problems or _panel_settings(suite)
 
@@ -55,8 +57,10 @@ def check_sources(suite: Suite, methods: Collection[str] | None = None) -> list[
     from harness.backbones import PREFIXES
 
     list(PREFIXES)  # some prefixes bring methods of their own
-    dataset, head, metric, panel = (partial(require_known, kind) for kind in (DATASET, HEAD, METRIC, PANEL))
-    return _check(suite, methods, _LookUps(dataset, head, metric, panel, _entry_in_source))
+    dataset, head, metric, panel, protocol = (
+        partial(require_known, kind) for kind in (DATASET, HEAD, METRIC, PANEL, PROTOCOL)
+    )
+    return _check(suite, methods, _LookUps(dataset, head, metric, panel, protocol, _entry_in_source))
 
 
 def _check(suite: Suite, methods: Collection[str] | None, look_ups: _LookUps) -> list[SuiteProblem]:
@@ -66,6 +70,7 @@ def _check(suite: Suite, methods: Collection[str] | None, look_ups: _LookUps) ->
         problems += _problems_of(("evaluation", "metrics", number), look_ups.metric, metric)
     if suite.judging is not None:
         problems += _problems_of(("judging", "panel"), look_ups.panel, suite.judging.panel)
+        problems += _problems_of(("judging", "protocol"), look_ups.protocol, suite.judging.protocol)
     of_suite = _selected(suite.methods, methods, ("methods",), problems)
     for number, entry in of_suite:
         problems += look_ups.entry(entry, {}, ("methods", number), ())

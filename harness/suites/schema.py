@@ -143,6 +143,9 @@ class Judging(Section):
     )
     min_images: Whole = Field(9, ge=1, le=9, description="images on which a unit must be active to be drawn")
     style: Literal["plain", "outlined"] = Field("plain", description="outlined marks the token of the maximum")
+    protocol: str = Field(
+        "default", description="default (JSON schema, repeated if invalid) or paper (App. B.1: free text, not repeated)"
+    )
     judges: tuple[dict[str, Any], ...] = Field((), description="judges; default: those of the panel")
     options: dict[str, Any] = Field(default_factory=dict, description="settings of the panel")
 

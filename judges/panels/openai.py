@@ -195,7 +195,7 @@ class OpenAIJudge(LanguageModelJudge):
             "messages": [{"role": "user", "content": content}],
             **sampling_of(question),
         }
-        if self._options.structured:
+        if self._options.structured and prompt.structured:
             schema = {"name": "verdict", "strict": True, "schema": REPLY_SCHEMA}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body

@@ -128,7 +128,7 @@ class VllmJudge(LanguageModelJudge):
     def _enqueue(self, question: Question, prompt: Prompt, album: Album) -> str:
         """Give one question to the engine and return the identifier that its output will have."""
         (request,) = self._engine.enqueue_chat(
-            [_messages(question, prompt, album)], sampling_params=[_sampling_params(question)], use_tqdm=False
+            [_messages(question, prompt, album)], sampling_params=[_sampling_params(question, prompt)], use_tqdm=False
         )
         # The engine's own identifier is that of the request with a random part behind it.
         return str(request).partition("-")[0]
@@ -228,11 +228,13 @@ def _picture(grid: Grid, album: Album) -> Image.Image:
         return image.convert("RGB")
 
 
-def _sampling_params(question: Question) -> Any:
+def _sampling_params(question: Question, prompt: Prompt) -> Any:
+    vllm = optional_package("vllm", "vllm")
+    if not prompt.structured:
+        return vllm.SamplingParams(**sampling_of(question))
     structured = importlib.import_module("vllm.sampling_params").StructuredOutputsParams(
         json=reply_schema(REASON_CHARS)
     )
-    vllm = optional_package("vllm", "vllm")
     return vllm.SamplingParams(**sampling_of(question), structured_outputs=structured)
 
 

@@ -38,7 +38,7 @@ def questions(count: int) -> list[Question]:
     return [Question(Grid((Tile(f"a{i}", 2 * i),)), Grid((Tile(f"b{i}", 2 * i + 1),))) for i in range(count)]
 
 
-def asked(url: str, album: Album, count: int, **settings: Any) -> dict[str, list[Reply]]:
+def asked(url: str, album: Album, count: int, protocol: str = "default", **settings: Any) -> dict[str, list[Reply]]:
     judge = OpenAIJudge("some/model", OpenAIOptions(**{"base_url": url, **SETTINGS, **settings}))
     kept: dict[str, list[Reply]] = {}
 
@@ -47,8 +47,17 @@ def asked(url: str, album: Album, count: int, **settings: Any) -> dict[str, list
             kept.setdefault(reply.key.grid_a, []).append(reply)
 
     with judge:
-        ask(judge, questions(count), prompt_for("plain"), album, keep)
+        ask(judge, questions(count), prompt_for("plain", protocol), album, keep)
     return kept
+
+
+def test_the_papers_protocol_sends_no_schema_and_repeats_nothing(album: Album) -> None:
+    with serving(lambda number: "prose") as server:
+        kept = asked(server.url, album, 2, protocol="paper")
+    assert [len(replies) for replies in kept.values()] == [1, 1] and len(server.bodies) == 2
+    for body in server.bodies:
+        assert "response_format" not in body and body["temperature"] == 0.0
+        assert body["messages"][0]["content"][-1]["text"] == prompt_for("plain", "paper").text
 
 
 WAYS = ("right", "slow", "429", "500", "503", "truncated", "cut after", "prose", "wrong keys", "drops", "no completion")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from judges import PROMPT, parse_reply
 from judges.parsing import MAX_REPLY_CHARS
-from judges.prompt import VERSION, prompt_for
+from judges.prompt import OUTLINES, PROTOCOLS, VERSION, prompt_for
+from methods.errors import UserError
 
 FULL = '{"reasoning_a": "dogs", "reasoning_b": "nothing shared", "answer": "A"}'
 
@@ -20,11 +21,27 @@ FULL = '{"reasoning_a": "dogs", "reasoning_b": "nothing shared", "answer": "A"}'
 def test_the_prompt_must_not_change_without_a_new_version() -> None:
     """These must not change: stored replies belong to the text they answered."""
     known = {
-        style: (prompt_for(style).version, hashlib.blake2b(prompt_for(style).text.encode(), digest_size=8).hexdigest())
-        for style in ("plain", "outlined")
+        prompt.version: (hashlib.blake2b(prompt.text.encode(), digest_size=8).hexdigest(), *prompt[2:])
+        for prompt in (prompt_for(style, protocol) for protocol in PROTOCOLS.names() for style in ("plain", "outlined"))
     }
-    assert known == {"plain": ("1", "04748aa044699d7e"), "outlined": ("1+outlined", "a7cd5b7249b3790f")}
+    assert known == {
+        "1": ("04748aa044699d7e", True, 3),
+        "1+outlined": ("a7cd5b7249b3790f", True, 3),
+        "paper-1": ("162d61d533b3d193", False, 1),
+        "paper-1+outlined": ("5b3a3102658f5b1a", False, 1),
+    }
     assert prompt_for("plain").text == PROMPT and VERSION == "1"
+
+
+def test_the_outlined_prompt_has_one_more_sentence() -> None:
+    for protocol in PROTOCOLS.names():
+        plain, outlined = (prompt_for(style, protocol).text for style in ("plain", "outlined"))
+        assert OUTLINES in outlined and outlined.replace(OUTLINES, "") == plain
+
+
+def test_an_unknown_protocol_is_refused() -> None:
+    with pytest.raises(UserError, match=r"'papr'.*paper"):
+        prompt_for("plain", "papr")
 
 
 @pytest.mark.parametrize(

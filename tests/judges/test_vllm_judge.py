@@ -137,12 +137,14 @@ def questions(count: int) -> list[Question]:
     return [Question(Grid((Tile(f"a{i}", i),)), Grid((Tile("b", 255),))) for i in range(count)]
 
 
-def judged(folder: Path, count: int, models: Sequence[str] = (), **options: Any) -> list[Reply]:
+def judged(
+    folder: Path, count: int, models: Sequence[str] = (), protocol: str = "default", **options: Any
+) -> list[Reply]:
     panel = make_panel("vllm", Wanted("vit", tuple({"name": model} for model in models), options))
     kept: list[Reply] = []
     for judge in panel.judges:
         with judge:
-            ask(judge, questions(count), prompt_for("plain"), Album(Squares(), folder), kept.extend)
+            ask(judge, questions(count), prompt_for("plain", protocol), Album(Squares(), folder), kept.extend)
     return kept
 
 
@@ -177,6 +179,17 @@ def test_the_papers_three_models_with_its_settings_one_after_another(vllm: Recor
     content = vllm.asked[0][0]["content"]
     assert [part["type"] for part in content] == ["image_pil", "image_pil", "text"] and content[2]["text"] == PROMPT
     assert content[0]["image_pil"].size == (1008, 1008)
+
+
+def test_the_papers_protocol_is_free_text_that_is_never_repeated(vllm: Recorder, tmp_path: Path) -> None:
+    vllm.say = lambda asked: ("Both grids show dogs.", "stop")
+    kept = judged(tmp_path, 2, ["m"], protocol="paper")
+    assert [(reply.key.prompt_version, reply.attempt, reply.verdict.valid) for reply in kept] == [
+        ("paper-1", 1, False)
+    ] * 2
+    assert vllm.sampled == [{"temperature": 0.0, "max_tokens": 256, "seed": 42}] * 2
+    vllm.say = lambda asked: (f"Sure!\n{RIGHT}", "stop")
+    assert [reply.verdict.answer for reply in judged(tmp_path, 2, ["m"], protocol="paper")] == ["B", "B"]
 
 
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,3 @@
+"""Protocols of judging, one per file."""
+
+__all__: list[str] = []

@@ -45,7 +45,7 @@ def at_chance(panel: str, health: Any, alpha: Any) -> str:
         n_pairs = sorted(map(_n_pairs, answered))[-2]
         if n_pairs and share_interval((1 + alpha) / 2, n_pairs)[0] <= 0.5:
             reasons.append(
-                f"their agreement (alpha {alpha:.2f} for {n_pairs} pairs) is not above that of random answers"
+                f"the judges' agreement (alpha {alpha:.2f} for {n_pairs} pairs) is not above that of random answers"
             )
     return with_minus(" and ".join(reasons))
 

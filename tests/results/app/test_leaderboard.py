@@ -71,7 +71,7 @@ def test_a_proxy_panel_wears_its_badge_and_is_named_where_there_is_none(here: St
     assert header["badge"]["name"] == "proxy panel at chance"
     assert "alpha 0.30 for 4 pairs" in header["badge"]["sentence"]
     assert "not language models" in header["badge"]["sentence"]
-    assert "By proxy win rate, nothing is ranked: the judges' agreement" in texts(test)
+    assert "By proxy win rate, nothing is ranked: the judges" in texts(test)
     measurements = opened("method", cell="topk_sae-42").dataframe[0].value
     assert "proxy win rate ↑" in measurements["metric"].tolist()
 

@@ -100,6 +100,10 @@ class Judge(ABC):
     Attributes:
         kind: kind of its panel ("proxy", "vllm", "openai"); a proxy compares image features and ignores the prompt.
         name: display name, unique in its panel.
+        own_process: true if it loads a model on a GPU. It is then asked in a process of its own
+            (:mod:`judges.processes`), which ends with it and leaves nothing on the GPU. Such a judge can be pickled
+            before it is entered, its class is importable there (not from a file given with ``--plugin``), and it takes
+            grids from :meth:`judges.grids.Album.file`.
         protocol: name of the protocol that judges of this class follow, whatever the suite's; None: the suite's.
         joins_freely: judges join while judging goes on, and each answers some of the questions. So a panel may have any
             number of them, a tournament stays the same when one joins, and a comparison is decided by more than half of
@@ -113,6 +117,7 @@ class Judge(ABC):
     joins_freely: ClassVar[bool] = False
     answers_later: ClassVar[bool] = False
     name: str
+    own_process: ClassVar[bool] = False
 
     def settings(self) -> dict[str, Any]:
         """Return all settings that can change a reply, as plain JSON, without addresses and keys."""
@@ -132,6 +137,11 @@ class Judge(ABC):
     def takes_part(self, questions: Sequence[Question], prompt: Prompt) -> bool:
         """Return whether this judge is a member of the panel on these questions, if judges join freely."""
         return True
+
+    @property
+    def n_gpus(self) -> int:
+        """Number of GPUs that its model needs, if it has a process of its own."""
+        return 1
 
     def key(self, question: Question, prompt: Prompt) -> Key:
         return Key(self.id, prompt.version, question.grid_a.key, question.grid_b.key)

@@ -94,7 +94,7 @@ class Album:
 
     def __init__(self, images: ImageSource, folder: str | Path) -> None:
         self._images = images
-        self._folder = Path(folder)
+        self.folder = Path(folder)
         # 336 x 336 px are 340 kB; the same strong images occur again and again.
         self._drawn = lru_cache(maxsize=256)(self._draw)
 
@@ -106,9 +106,13 @@ class Album:
         """
         return self._drawn(tile, view)
 
+    def path(self, grid: Grid) -> Path:
+        """Return where the file of a grid is, or will be."""
+        return self.folder / grid.key[:2] / f"{grid.key}.jpg"
+
     def file(self, grid: Grid) -> Path:
         """Return the file of the rendered grid; draw it if it does not exist yet."""
-        path = self._folder / grid.key[:2] / f"{grid.key}.jpg"
+        path = self.path(grid)
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial_file(path) as partial:

@@ -91,6 +91,9 @@ class Executor(AbstractContextManager["Executor"]):
     def stop(self) -> None:
         """Release what was started."""
 
+    def release(self) -> None:
+        """Give back the memory of this machine's GPUs that idle workers hold; they are started again when needed."""
+
     @abstractmethod
     def planning_device(self, device: str) -> str:
         """Return the device of this process on which backbones are loaded to plan the run.

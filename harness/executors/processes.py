@@ -75,6 +75,10 @@ class Processes(SingleMachine):
         while self._idle:
             self._idle.pop().end()
 
+    def release(self) -> None:
+        # A worker keeps its backbone for the next cell.
+        self.stop()
+
     def compute_cells(self, work: Work, target: TargetWork, inputs: Inputs) -> Iterator[CellResult]:
         """Yield one result per cell; the workers read the inputs from the cache."""
         order, resources = Order.of(work, target), Resources(1, gpu=work.context.device != "cpu")

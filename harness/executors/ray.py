@@ -154,6 +154,11 @@ class Ray(Executor):
             fit_parts=self.fit_parts,
         )
 
+    def release(self) -> None:
+        # Workers keep their backbones. Those of a running cluster are not this process's to end.
+        if self._started and self.address is None and self._cluster is not None and self._cluster.gpu_share:
+            self.stop()
+
     def stop(self) -> None:
         self._cluster = None
         if self._started:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.datasets.base import ImageSet
@@ -12,7 +12,9 @@ from harness.judging.people import ballots_of, page_address
 from harness.judging.tournament import judge
 from harness.progress import Reporter
 from harness.suites import Suite
+from judges.gpus import visible_gpus
 from judges.panel import PANELS, Wanted, make_panel
+from judges.processes import require_gpus
 from methods.errors import first_line
 from results import Store, StoreError
 from results.duration_text import duration_text
@@ -34,25 +36,36 @@ def panel_problems(suite: Suite, backbones: Iterable[str]) -> list[str]:
     problems = []
     for backbone in dict.fromkeys(backbones):
         try:
-            make_panel(suite.judging.panel, Wanted(backbone, suite.judging.judges, suite.judging.options))
+            panel = make_panel(suite.judging.panel, Wanted(backbone, suite.judging.judges, suite.judging.options))
+            if any(judge.own_process for judge in panel.judges):
+                require_gpus(panel.judges, visible_gpus())
         except Exception as error:
             problems.append(f"Judging will be skipped: {_reason(error)}")
     return list(dict.fromkeys(problems))
 
 
 def judge_run(
-    suite: Suite, store: Store, cell_ids: Sequence[str], images: ImageSet, folder: Path, reporter: Reporter
+    suite: Suite,
+    store: Store,
+    cell_ids: Sequence[str],
+    images: ImageSet,
+    folder: Path,
+    reporter: Reporter,
+    release: Callable[[], None] = lambda: None,
 ) -> None:
     """Judge the cells of a run if its suite has a panel; errors of the panel are reported and do not stop the run.
 
     The cells are already measured and stored, so a missing package, a deleted image or an error in a panel must not
     make the run fail.
+
+    Args:
+        release: as for :func:`harness.judging.tournament.judge`.
     """
     if suite.judging is None:
         return
     started = time.perf_counter()
     try:
-        contests = judge(store, cell_ids, images, suite.judging, folder=folder, reporter=reporter)
+        contests = judge(store, cell_ids, images, suite.judging, folder=folder, reporter=reporter, release=release)
         ballots = ballots_of(store, [contest.tournament for contest in contests])
     except Exception as error:
         advice = "Run `harness judge` with the suite and options of this run to try again."

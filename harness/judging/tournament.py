@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,19 +14,20 @@ from harness import datasets
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
 from harness.identity import digest
+from harness.judging.asking import OpenContest, ask_members
 from harness.judging.pairs import Units, comparisons, tokens_per_side, units_of
 from harness.judging.scoring import WIN_RATE_VERSION, rescore
 from harness.judging.selection import Contest, contests, require_same_images
 from harness.progress import Reporter, Silent
 from harness.suites import Judging, Suite
-from judges.base import CallEstimate, Judge, Key, Preparation, Question, Reply
+from judges.base import CallEstimate, Judge, Key, Preparation, Question
 from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, content_hash, grid_of
-from judges.guarding import guarded, opened
-from judges.panel import LastReply, Panel, Wanted, ask, described, id_of, make_panel, open_questions
+from judges.guarding import guarded
+from judges.panel import LastReply, Panel, Wanted, described, id_of, make_panel, open_questions
 from judges.prompt import Prompt, prompt_for
 from results import Store
 from results.store import judgments
-from results.store.judgments import COMPARISON_COLUMNS, ReplyRecord, TournamentRecord
+from results.store.judgments import COMPARISON_COLUMNS, TournamentRecord
 from results.store.records import CONSENSUS, OF_ANSWERS, consensus_of_answers
 from results.views import View
 
@@ -158,6 +158,7 @@ def judge(
     *,
     folder: str | Path,
     reporter: Reporter | None = None,
+    release: Callable[[], None] = lambda: None,
 ) -> list[JudgedContest]:
     """Let a panel judge every contest among the cells, and store replies, win rates and checks of the judges.
 
@@ -171,6 +172,7 @@ def judge(
         judging: panel and settings.
         folder: folder of the drawn grids, for judges that need them.
         reporter: receives the progress.
+        release: gives back the memory of GPUs that this process holds; called before a judge loads a model there.
 
     Raises:
         UserError: if a panel or setting is unknown, the images are not those of the cells, there are too few top
@@ -185,26 +187,22 @@ def judge(
         _prepare(store, schedule, album, reporter)
     n_asked = dict.fromkeys((schedule.tournament for schedule in schedules), 0)
     n_kept = dict(n_asked)
-    failures: list[str] = []
+    members: list[tuple[Judge, list[OpenContest]]] = []
+    left_open: list[tuple[Judge, _Schedule, list[Question]]] = []
     for member, judged_schedules in _by_judge(schedules):
-        # A judge's model is loaded once for all contests, and only if questions are open.
         answered = _last_replies(store, member, judged_schedules[0].prompt)
         jobs = [(s, open_questions(member, s.questions, s.prompt, answered)) for s in judged_schedules]
         for schedule, questions in jobs:
             n_kept[schedule.tournament] += schedule.n_questions(member) - len(questions)
-        if member.answers_later or any(questions for _, questions in jobs):
-            try:
-                with opened(member, described(member)):
-                    for schedule, questions in jobs:
-                        _ask(store, member, questions, schedule, album, reporter)
-            except UserError as error:
-                failures.append(str(error))
-        if member.answers_later:
-            answered = _last_replies(store, member, judged_schedules[0].prompt)
-        for schedule, questions in jobs:
-            # Of a judge that answers later, the questions that are settled now.
-            left = open_questions(member, questions, schedule.prompt, answered) if member.answers_later else ()
-            n_asked[schedule.tournament] += len(questions) - len(left)
+            n_asked[schedule.tournament] += len(questions)
+        # A reply that was given before may have changed since.
+        asked = [(s, s.questions if member.answers_later else questions) for s, questions in jobs]
+        members.append((member, [OpenContest(s.contest.title, questions, s.prompt) for s, questions in asked]))
+        left_open += [(member, s, questions) for s, questions in jobs if member.answers_later]
+    failures = ask_members(store, members, album, reporter, release)
+    for member, schedule, questions in left_open:
+        answered = _last_replies(store, member, schedule.prompt)
+        n_asked[schedule.tournament] -= len(open_questions(member, questions, schedule.prompt, answered))
     for schedule in schedules:
         if schedule.panel.joins_freely:
             _record_members(store, schedule)
@@ -249,26 +247,6 @@ def _sharing_replies(store: Store, schedules: Sequence[_Schedule]) -> list[str]:
         return []
     frame = judgments.tournaments(store)
     return [row.tournament for row in frame.itertuples() if consensus_of_answers(row.settings)]
-
-
-def _ask(
-    store: Store, member: Judge, questions: list[Question], schedule: _Schedule, album: Album, reporter: Reporter
-) -> None:
-    if member.answers_later:
-        # A reply that was given before may have changed since.
-        questions = schedule.questions
-    done = 0
-    total = len(questions)
-
-    def keep(replies: Sequence[Reply]) -> None:
-        nonlocal done, total
-        judgments.record_replies(store, [_record(reply) for reply in replies])
-        done += len(replies)
-        # Repeated questions are not included in the initial total.
-        total = max(total, done)
-        reporter.progress(done, total, f"{member.name} judges {schedule.contest.title}")
-
-    ask(member, questions, schedule.prompt, album, keep)
 
 
 def _by_judge(schedules: Sequence[_Schedule]) -> list[tuple[Judge, list[_Schedule]]]:
@@ -368,21 +346,3 @@ def _last_replies(store: Store, member: Judge, prompt: Prompt) -> dict[Key, Last
         )
         for row in frame.itertuples()
     }
-
-
-def _record(reply: Reply) -> ReplyRecord:
-    verdict = reply.verdict
-    return ReplyRecord(
-        **reply.key._asdict(),
-        attempt=reply.attempt,
-        answer=verdict.answer,
-        reasoning_a=verdict.reasoning_a,
-        reasoning_b=verdict.reasoning_b,
-        problem=verdict.problem if reply.came else "no reply came",
-        raw=reply.text,
-        finish_reason=reply.finish_reason,
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
-        seconds=reply.seconds,
-        replied_at=reply.replied_at or datetime.now(UTC),
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import uuid
 from collections.abc import Collection, Generator, Iterator, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from harness.executors.base import Event, Executor, TargetWork, Work
 from harness.progress import Reporter, Silent
 from harness.run import stability
 from harness.run.announce import announce
+from harness.run.gpu_release import release_gpus
 from harness.run.journal import open_journal
 from harness.run.outbox import SETTLE_S, Outbox, waiting_sentence_at_end
 from harness.run.recorder import Recorder
@@ -144,7 +146,7 @@ def run(
             if outbox.settle(interruption.check):
                 shared.settled()
                 patient = Store(file, read_only=False, patience=Patience(SETTLE_S, _Waits(file, journal).tell))
-                _finish(suite, prepared, cells, patient, shared, journal)
+                _finish(suite, prepared, cells, patient, shared, journal, executor)
                 status = "finished"
         except KeyboardInterrupt:
             pass
@@ -271,6 +273,7 @@ def _finish(
     store: Store,
     shared: SharedWork,
     reporter: Reporter,
+    executor: Executor,
 ) -> None:
     """Measure stability and judge, one run after the other: the second finds what the first has stored."""
     ids = [cell.cell_id for cell in cells]
@@ -278,7 +281,8 @@ def _finish(
         stability.measure_run(store, ids, reporter, shared.check)
     names = judging_names(prepared) if suite.judging is not None else []
     with shared.alone(names, "asks judges about the same images"):
-        judging.judge_run(suite, store, ids, prepared[0].evaluation, store.path.parent / "grids", reporter)
+        release = functools.partial(release_gpus, prepared, executor, reporter)
+        judging.judge_run(suite, store, ids, prepared[0].evaluation, store.path.parent / "grids", reporter, release)
 
 
 def _end_run(outbox: Outbox, run_id: str, status: str, reporter: Reporter) -> None:

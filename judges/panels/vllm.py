@@ -1,4 +1,4 @@
-"""Vision-language models run locally by vLLM's offline engine, one after the other on one GPU.
+"""Vision-language models run locally by vLLM's offline engine, each in a process of its own with its GPUs.
 
 The settings are the paper's (App. B.1). Calls are checked against the signatures of the version in
 ``tests/fixtures/vllm_signatures.json``.
@@ -49,11 +49,16 @@ class VllmJudge(LanguageModelJudge):
     """
 
     kind = "vllm"
+    own_process = True
 
     def __init__(self, model: str, options: VllmOptions) -> None:
         super().__init__(model)
         self._options = options
         self._engine: Any = None
+
+    @property
+    def n_gpus(self) -> int:
+        return self._options.tensor_parallel_size
 
     def settings(self) -> dict[str, Any]:
         bounds = {"max_model_len": MAX_MODEL_LEN, "reason_chars": REASON_CHARS}

@@ -186,9 +186,19 @@ def explanation(board: Board, column: Column) -> str:
     parts += [f"over {count} {kind}"] if kind and count is not None else []
     if column.panel_agreement is not None:
         parts.append(with_minus(f"panel agreement {column.panel_agreement:.2f}"))
+    if column.panel_at_chance:
+        parts.append(f"judges at chance, not ranked: {column.panel_at_chance}")
     if is_proxy(column.panel):
         parts.append(f"{PROXY}: {PROXY_MEANING}".removesuffix("."))
     return "; ".join(part for part in parts if part)
+
+
+def _panel_badge(column: Column) -> Badge | None:
+    if column.panel_at_chance:
+        name = f"{PROXY} at chance" if is_proxy(column.panel) else "judges at chance"
+        meaning = f" {PROXY_MEANING}" if is_proxy(column.panel) else ""
+        return Badge(name=name, sentence=visible(f"Not ranked: {column.panel_at_chance}.{meaning}"))
+    return Badge(name=PROXY, sentence=PROXY_MEANING) if is_proxy(column.panel) else None
 
 
 def _header(board: Board, column: Column, group: str, scale: BarScale | None) -> Header:
@@ -200,7 +210,7 @@ def _header(board: Board, column: Column, group: str, scale: BarScale | None) ->
         help=visible(explanation(board, column)),
         ends=(short_end(scale.low), short_end(scale.high)) if scale else None,
         zero=scale.zero if scale else None,
-        badge=Badge(name=PROXY, sentence=PROXY_MEANING) if is_proxy(column.panel) else None,
+        badge=_panel_badge(column),
     )
 
 

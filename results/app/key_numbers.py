@@ -48,9 +48,10 @@ def show(store: Store, choice: Choice) -> None:
 
 
 def _label(column: Column) -> str:
-    """Return the name of a column with the badge of a proxy panel, as Markdown."""
+    """Return the name of a column, with badges of a proxy panel and of judges at chance, as Markdown."""
     name = plain(capitalised(column_name(column, with_panel=False)))
-    return f"{name} :orange-badge[{PROXY}]" if is_proxy(column.panel) else name
+    badge = f" :orange-badge[{PROXY}]" if is_proxy(column.panel) else ""
+    return f"{name}{badge}{' :red-badge[at chance]' if column.panel_at_chance else ''}"
 
 
 def _span(standings: Standings, choice: Choice, column: Column) -> tuple[float, float, float]:

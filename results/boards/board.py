@@ -70,6 +70,7 @@ class Column:
         direction: "higher", "lower" or "none": which is better.
         digits: decimals shown; values equal at these decimals share a rank.
         panel_agreement: Krippendorff's alpha of the panel of a judged metric; None elsewhere.
+        panel_at_chance: why the panel of a judged metric cannot be told from random answers; "" elsewhere.
     """
 
     key: str
@@ -83,6 +84,7 @@ class Column:
     direction: str
     digits: int = 2
     panel_agreement: float | None = None
+    panel_at_chance: str = ""
 
     @property
     def name_with_unit(self) -> str:

@@ -89,8 +89,8 @@ def columns_of(
         values = variants.setdefault(score["metric"], {}).setdefault(score["variant"], [])
         if math.isfinite(score["value"]):
             values.append(float(score["value"]))
-    # A column shows one tournament, so one agreement.
-    agreements = {(score["metric"], score["variant"]): score.get("panel_agreement") for score in scores}
+    # A column shows one tournament, so one panel.
+    panels = {(score["metric"], score["variant"]): score for score in scores}
     columns: list[Column] = []
     key_of: dict[tuple[str, Variant], str] = {}
     separate_columns: dict[tuple[tuple[str, ...], str], list[str]] = {}
@@ -111,7 +111,8 @@ def columns_of(
                     unit=variant.unit,
                     direction=variant.direction,
                     digits=digits_of(variant.unit, variants[metric][variant]),
-                    panel_agreement=agreements[metric, variant],
+                    panel_agreement=panels[metric, variant].get("panel_agreement"),
+                    panel_at_chance=panels[metric, variant].get("panel_at_chance") or "",
                 )
             )
         if len(ordered) > 1:

@@ -2,7 +2,7 @@
 
 Only rows of one group are ranked together, and only if nothing speaks against it: controls are not candidates, and
 flagged rows (`flags`) may mislead. Both have no rank, and do not change the ranks of others. The same holds for a
-lossless method in a metric that its losslessness determines.
+lossless method in a metric that its losslessness determines, and for all rows in a metric of judges at chance.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ BY_CONSTRUCTION = frozenset(
 def is_ranked(row: Row, column: Column) -> bool:
     """Return whether a row takes part in the ranking of a column."""
     if column.direction == "none" or column.key not in row.metrics or row.group == "control" or row.flags:
+        return False
+    if column.panel_at_chance:
         return False
     return not (row.is_lossless and column.metric in BY_CONSTRUCTION)
 

@@ -103,6 +103,8 @@ def _column_line(board: Board, column: Column) -> str:
         parts.append(f"over {count} {kind}" if count is not None else f"the number after 'of' counts {kind}")
     if column.panel_agreement is not None:
         parts.append(f"panel agreement (Krippendorff's alpha: 1 perfect, 0 chance) {column.panel_agreement:.2f}")
+    if column.panel_at_chance:
+        parts.append(f"judges at chance, not ranked: {column.panel_at_chance}")
     name = column_name(column)
     return _printable(f"{name}{f' ({column.key})' if name != column.key else ''}: {'; '.join(parts)}")
 

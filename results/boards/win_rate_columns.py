@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from results.boards.board import AttachedScores, BoardKey
+from results.boards.panel_at_chance import at_chance
 from results.boards.panel_kind import is_people, is_proxy
 from results.store.records import CONSENSUS, grouped, win_rate_version
 
@@ -100,6 +101,7 @@ def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
         "direction": "higher",
         "panel": row["panel"],
         "panel_agreement": _finite(row.get("agreement")),
+        "panel_at_chance": at_chance(row["panel"], row.get("health"), row.get("agreement")),
         **dict.fromkeys(("uncertainty", "evaluation_fingerprint")),
     }
 
@@ -125,6 +127,8 @@ def _notes(rows: Sequence[Mapping[str, Any]], n_visible: int) -> list[str]:
         f"{len(rows) - 1} methods, all token seeds together; {undecided} comparisons without a consensus are left out.",
         f"win_rate of {panel}: {_interval_note(rows)}",
     ]
+    if reason := at_chance(panel, head.get("health"), agreement):
+        notes.insert(0, f"win_rate of {panel} says nothing, and nothing is ranked or marked by it: {reason}.")
     if version < 2:
         notes.append(
             f"win_rate of {panel} was scored by an older definition: opponents with more comparisons weigh more, and "

@@ -143,6 +143,8 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
             )
         if column.panel_agreement is not None:
             notes.append(f"{column.key}: panel agreement (Krippendorff's alpha) {column.panel_agreement:.2f}")
+        if column.panel_at_chance:
+            notes.append(f"{column.key}: judges at chance, not ranked: {column.panel_at_chance}")
     notes += [f"{floor.column.key}: {floor_text(floor)}" for floor in board.floors]
     notes += [UNITS_NOTE] if units else []
     notes += sign_lines(board_cells(board, columns)) + headline_lines(board)

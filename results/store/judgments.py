@@ -161,7 +161,7 @@ def tournaments(store: Store) -> pd.DataFrame:
 
 
 def win_rates(store: Store) -> pd.DataFrame:
-    """Return one row per method of each tournament, with the tournament's panel, settings, times, counts and notes.
+    """Return one row per method of each tournament, with what the tournament's own row says about its panel.
 
     `n_meetings` is the number of pairs of methods with a decided comparison; NULL if it was not stored.
     """
@@ -171,7 +171,8 @@ def win_rates(store: Store) -> pd.DataFrame:
             '(SELECT tournament, unnest(from_json(pairwise, \'[{"n": "BIGINT"}]\')) AS m FROM tournaments) '
             "WHERE m.n > 0 GROUP BY tournament) "
             "SELECT w.*, t.panel, t.prompt_version, t.settings, t.judged_at, t.n_missing, t.agreement, t.notes, "
-            "met.n_meetings FROM win_rates w JOIN tournaments t USING (tournament) LEFT JOIN met USING (tournament) "
+            "t.health, met.n_meetings FROM win_rates w JOIN tournaments t USING (tournament) "
+            "LEFT JOIN met USING (tournament) "
             "ORDER BY t.judged_at, tournament, w.rank NULLS LAST, w.label"
         )
     )

@@ -145,6 +145,10 @@ class HeadKind(ABC):
         """
         return ()
 
+    def release(self) -> None:
+        """Forget networks that the head has loaded, at the end of a run."""
+        return None
+
     @cached_property
     def class_index(self) -> Tensor | None:
         """:attr:`Head.class_index` of this head."""

@@ -186,6 +186,9 @@ class ZeroShot(HeadKind):
         device = self.backbone.device
         return ZeroShotHead(self.backbone, self.class_index, text.to(device), tower.project, tower.scale, tower.bias)
 
+    def release(self) -> None:
+        vars(self).pop("_tower", None)
+
 
 def _random_tower(backbone: Backbone) -> TextTower:
     """Return a tower of random embeddings, for timing a backbone with random weights."""

@@ -12,7 +12,6 @@ from results.app import (
     agreement_table,
     data,
     flags,
-    judge_checks,
     navigation,
     panels,
     queries,
@@ -26,6 +25,8 @@ from results.app.judged_comparison import show_comparison, thumbnail
 from results.app.queries import Record
 from results.app.titles import compact, plain, visible
 from results.app.widgets import Choice
+from results.boards import judge_checks
+from results.boards.panel_at_chance import at_chance
 from results.boards.panel_kind import is_people, is_proxy
 from results.minus_sign import with_minus
 from results.people.ballot import ballot_ids
@@ -129,6 +130,8 @@ def _reliability(tournament: Record, titles: Mapping[str, str]) -> None:
             st.markdown(f":{colour}-badge[{icon} {verdict.verdict}]")
             st.markdown(f"**{plain(name)}**")
         reason.markdown(plain(verdict.reason))
+    if chance := at_chance(str(tournament["panel"]), health, alpha):
+        st.warning(plain(f"Judges at chance: {chance}. The win rates say nothing: no board ranks or marks them."))
     if health and is_proxy(str(tournament["panel"])):
         st.caption("An encoder gives the same answer in both orders, so there is no position bias to test for.")
     _health(health, titles)
@@ -140,9 +143,10 @@ def _win_rates(store: Store, tournament: Record, labels: Mapping[str, str], judg
         st.info("This tournament is not scored yet: judging was interrupted or is still running.")
         return
     st.header("Win rates", anchor=False)
+    ranked = not at_chance(str(tournament["panel"]), tournament["health"], tournament["agreement"])
     tables.show(
         {
-            "rank": [_span(row["rank"], row["rank_low"], row["rank_high"]) for row in rates],
+            "rank": [_span(row["rank"], row["rank_low"], row["rank_high"]) if ranked else None for row in rates],
             "method": [next(map(labels.get, row["cell_ids"]), row["label"]) for row in rates],
             "win rate (%)": [_percent(row["win_rate"]) for row in rates],
             "95 % interval": [_interval(row["new_low"], row["new_high"]) for row in rates],

@@ -91,6 +91,8 @@ def finding(board: Board, standings: Standings, column: Column | None) -> str:
         if span is not None and span[0] == 1 and row.group == "method"
     ]
     n_ranked = sum(span is not None and row.group == "method" for row, span in zip(board.rows, spans, strict=True))
+    if column is not None and column.panel_at_chance:
+        return f"By {plain(column_name(column))}, nothing is ranked: {plain(column.panel_at_chance)}."
     if column is None or not first:
         return "No method without a flag is ranked."
     first.sort(key=lambda row: row.metrics[column.key].rank or 0)

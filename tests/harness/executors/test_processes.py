@@ -11,6 +11,7 @@ import pytest
 import torch
 from paths import SUPPORT
 from plugins import clean_registries
+from process_judges import is_running
 
 from harness.devices import default_workers
 from harness.errors import UserError
@@ -142,6 +143,14 @@ def test_a_worker_that_dies_fails_its_cell_alone_and_an_interruption_ends_the_re
     assert set(cells.index) == {"odd_killed", "identity", "odd_threads"}, "the cell in flight left no row"
     assert cells.loc["odd_killed", "status"] == "failed" and "memory" in cells.loc["odd_killed", "error_message"]
     assert "in fit" in cells.loc["odd_threads", "traceback"]
+
+
+def test_idle_workers_are_ended_before_judges_start() -> None:
+    executor = Processes(1)
+    worker = executor._start()
+    executor._idle.append(worker)
+    executor.release()
+    assert executor._idle == [] and not is_running(worker.process_id)
 
 
 def test_how_many_workers() -> None:

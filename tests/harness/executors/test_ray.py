@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -29,6 +30,7 @@ from harness.errors import UserError
 from harness.executors import worker
 from harness.executors.base import EXECUTORS, Executor
 from harness.executors.ray import Ray
+from harness.executors.ray_dispatch import Cluster
 from harness.progress import Silent
 from harness.run import RunSummary, run
 from harness.suites import Suite, load_suite, parse_suite, suite_names
@@ -287,6 +289,20 @@ def test_options_that_make_no_sense_are_refused() -> None:
     pytest.importorskip("ray")
     with pytest.raises(UserError, match="--device cuda:1"):
         Ray().planning_device("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("address", "gpu_share", "ends"), [(None, 1.0, True), (None, 0.0, False), ("10.0.0.1:6379", 1.0, False)]
+)
+def test_own_workers_on_gpus_are_ended_before_judges_start(
+    monkeypatch: pytest.MonkeyPatch, address: str | None, gpu_share: float, ends: bool
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr("harness.executors.ray._import", lambda: SimpleNamespace(shutdown=lambda: calls.append("end")))
+    executor = Ray(address=address)
+    executor._started, executor._cluster = True, Cluster(1, 1, 0, 1, 1, gpu_share)
+    executor.release()
+    assert calls == ["end"] * ends and (executor._cluster is None) == ends
 
 
 def test_without_ray_the_command_that_brings_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

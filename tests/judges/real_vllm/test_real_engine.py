@@ -16,7 +16,9 @@ from PIL import Image
 
 from judges.base import Question, Reply
 from judges.grids import Album, Grid, Tile
+from judges.judge_process import Assignment, Job
 from judges.panel import Wanted, ask, make_panel
+from judges.processes import ask_in_processes
 from judges.prompt import Prompt, prompt_for
 from methods.errors import UserError
 
@@ -89,6 +91,44 @@ def children() -> list[int]:
     """Return the processes that this one has started and that are engines of vLLM."""
     listed = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True)
     return [int(line.split()[0]) for line in listed.stdout.splitlines() if "EngineCore" in line]
+
+
+@pytest.mark.parametrize("end", ["killed", "interrupted"])
+def test_the_engine_ends_with_a_judge_in_a_process_of_its_own(
+    models: dict[str, Path], tmp_path: Path, end: str
+) -> None:
+    kept: list[Reply] = []
+    said: list[str] = []
+    engines: list[int] = []
+
+    def keep(replies: Sequence[Reply]) -> None:
+        kept.extend(replies)
+        if len(kept) >= 3 and not engines:
+            judge = int(said[0].split(" starts in process ")[1].split()[0].rstrip("."))
+            engines.extend(process for process in session(judge) if process != judge)
+            if end == "killed":
+                os.kill(judge, signal.SIGKILL)
+            else:
+                signal.raise_signal(signal.SIGINT)
+
+    (judge,) = make_panel("vllm", Wanted("vit", ({"name": str(models["gemma3"])},))).judges
+    assigned = [Assignment(judge, [Job(questions(400), prompt_for("plain"), keep)])]
+    album = Album(Squares(), tmp_path)
+    if end == "killed":
+        [failure] = ask_in_processes(assigned, album, said.append)
+        assert "its process was killed by SIGKILL, often because memory ran out. The" in failure
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            ask_in_processes(assigned, album, said.append)
+    assert 3 <= len(kept) < 400 and all(reply.came for reply in kept)
+    assert engines and not set(engines) & set(session())
+
+
+def session(leader: int | None = None) -> list[int]:
+    """Return the processes of a session, or all, without those that have ended."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,sid=,stat="], capture_output=True, text=True, check=True)
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    return [int(pid) for pid, sid, state in rows if state[0] != "Z" and (leader is None or int(sid) == leader)]
 
 
 def test_a_prompt_that_is_too_long_is_refused_alone(models: dict[str, Path], tmp_path: Path) -> None:

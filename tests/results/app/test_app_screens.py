@@ -41,7 +41,8 @@ def test_the_method_page_has_stability_curves_and_provenance(here: Store) -> Non
     assert test.title[0].value == "TopK SAE"
     assert [(metric.label, metric.value, metric.delta) for metric in test.metric][1:] == [
         ("R2", "90.0 %", "88.0 to 91.9 · rank 1–2 of 2"),
-        ("Win rate :orange-badge[proxy panel]", "25.0 %", "5.00 to 45.0 · rank 2 of 2"),
+        # Four pairs are too few to tell its judges from random answers.
+        ("Win rate :orange-badge[proxy panel] :red-badge[at chance]", "25.0 %", "5.00 to 45.0"),
         ("Stability", "42.0 %", "no interval"),
         ("Fit", "1.00 s", "rank 1 of 3"),
     ]

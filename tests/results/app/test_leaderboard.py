@@ -68,8 +68,10 @@ def test_a_proxy_panel_wears_its_badge_and_is_named_where_there_is_none(here: St
     test = opened("leaderboard", by="win_rate")
     require_sound(test)
     (header,) = (header for header in board_tables(test)[0]["headers"] if header["title"] == "Win rate")
-    assert header["badge"]["name"] == "proxy panel" and "not language models" in header["badge"]["sentence"]
-    assert "By proxy win rate," in texts(test)
+    assert header["badge"]["name"] == "proxy panel at chance"
+    assert "alpha 0.30 for 4 pairs" in header["badge"]["sentence"]
+    assert "not language models" in header["badge"]["sentence"]
+    assert "By proxy win rate, nothing is ranked: the judges" in texts(test)
     measurements = opened("method", cell="topk_sae-42").dataframe[0].value
     assert "proxy win rate ↑" in measurements["metric"].tolist()
 

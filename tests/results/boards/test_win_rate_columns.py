@@ -107,3 +107,14 @@ def test_pairs_of_methods_without_a_decided_comparison_are_counted_in_a_note() -
         attached = attach_win_rates(cells, [row | {"n_meetings": n_meetings} for row in rates("t", cells)])
         said = [note for note in attached.notes_of(cells) if "no decided comparison" in note]
         assert bool(said) is is_said and all("1 pairs of methods" in note for note in said)
+
+
+def test_a_column_of_a_panel_at_chance_says_why() -> None:
+    cells = [cell(method, 8) for method in ("elude", "topk")]
+    judged = {"judge": "vllm/a", "n": 40, "n_swaps": 20, "swap_consistency": 0.5}
+    rows = [row | {"health": [judged]} for row in rates("t", cells)]
+    attached = attach_win_rates(cells, rows)
+    assert all("only 0 of 1 judges" in score["panel_at_chance"] for score in attached.scores)
+    assert attached.notes_of(cells)[0].startswith("win_rate of vllm:a says nothing, and nothing is ranked or marked")
+    sound = [row | {"health": [judged | {"swap_consistency": 1.0}]} for row in rates("t", cells)]
+    assert not any(score["panel_at_chance"] for score in attach_win_rates(cells, sound).scores)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,10 @@ from harness.activations.heads.zero_shot import ZeroShot
 from harness.activations.zero_shot_prompts import class_names_of, templates_of
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
+from harness.executors.local import Local
 from harness.identity import seed_of
+from harness.progress import Silent
+from harness.run.gpu_release import release_gpus
 
 SIDE, WIDTH = 32, 16
 SENTENCES = ["a photo of a blue.", "This is a photo of red.", "a photo of a fox in the snow.", "bird", "polar bear"]
@@ -128,6 +133,16 @@ def test_embeddings_are_kept_and_a_damaged_file_is_made_again(folder, images, tm
     file.write_bytes(b"damaged")
     backbone.text_tower = lambda: tower
     assert torch.equal(ZeroShot(backbone, images, images.name, {}).make(tmp_path).text, first.text)
+
+
+def test_a_released_head_keeps_no_text_tower(folder, images, tmp_path):
+    backbone = backbones.load(f"hf:{folder}")
+    kind = ZeroShot(backbone, images, images.name, {})
+    kind.make(tmp_path)
+    identity, tower = kind.identity(), weakref.ref(backbone.text_tower().embed.args[0])
+    assert tower() is not None
+    release_gpus([SimpleNamespace(head=kind, backbone=backbone)], Local(), Silent())
+    assert tower() is None and kind.identity() == identity
 
 
 def test_the_identity_follows_prompts_and_text_weights(folder, images):

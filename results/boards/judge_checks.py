@@ -48,13 +48,13 @@ def judge_verdict(health: Mapping[str, Any]) -> JudgeVerdict:
 
 def _verdict(health: Mapping[str, Any]) -> JudgeVerdict:
     judge = str(health.get("judge") or "a judge without a name")
-    n_answers = _count(health.get("n"))
+    n_answers = count_of(health.get("n"))
     invalid, same, bias, agreement = (
-        _share(health.get(name), low)
+        share_of(health.get(name), low)
         for name, low in (("invalid_rate", 0), ("swap_consistency", 0), ("position_bias", -1), ("agreement", 0))
     )
     # Stores of the first version lack the number of pairs; each pair is two answers.
-    n_pairs = _count(health.get("n_swaps")) or n_answers // 2
+    n_pairs = count_of(health.get("n_swaps")) or n_answers // 2
     others = f"; it agrees with {agreement:.0%} of the other judges' votes (chance is 50%)" if agreement else ""
     if not n_answers:
         return JudgeVerdict(judge, UNKNOWN, "It has not answered yet.")
@@ -71,7 +71,7 @@ def _verdict(health: Mapping[str, Any]) -> JudgeVerdict:
         reason = (
             f"It chooses the {side} grid in {share:.0%} of its answers, and the same one in both orders for {same:.0%}"
         )
-    elif _interval(same, n_pairs)[0] <= 0.5:
+    elif share_interval(same, n_pairs)[0] <= 0.5:
         verdict = AT_CHANCE
         reason = f"It chooses the same grid in both orders for {same:.0%} of {_pairs(n_pairs)}; random answers, for 50%"
     else:
@@ -107,7 +107,7 @@ def _of_proxy(agreement: float | None, n_pairs: int) -> tuple[str, str]:
     # An encoder gives the same answer in both orders by construction: only other judges can confirm its votes.
     if agreement is None:
         return UNKNOWN, "There is no other judge whose votes could confirm its own"
-    low, high = _interval(agreement, n_pairs)
+    low, high = share_interval(agreement, n_pairs)
     verdict, compared = (AT_CHANCE, "not more than") if low <= 0.5 else (ABOVE_CHANCE, "more than")
     share = f"{agreement:.0%} [{100 * low:.0f}, {100 * high:.0f}]"
     return verdict, f"It agrees with {share} of the other judges' votes, {compared} random answers (50%)"
@@ -115,12 +115,13 @@ def _of_proxy(agreement: float | None, n_pairs: int) -> tuple[str, str]:
 
 def _is_biased(bias: float, n_answers: int, same: float) -> bool:
     share = (1 + bias) / 2
-    low, high = _interval(share, n_answers)
+    low, high = share_interval(share, n_answers)
     # A judge that mostly follows the position chooses the same grid twice for fewer pairs than a coin.
     return abs(share - 0.5) > _TOLERATED and not low <= 0.5 <= high and same < 1.0
 
 
-def _interval(share: float, n: int) -> tuple[float, float]:
+def share_interval(share: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval (Wilson) of a share of n."""
     low, high = share_at(min(max(share, 0.0), 1.0), n, np.array([-_Z, _Z]))
     return float(low), float(high)
 
@@ -129,14 +130,15 @@ def _pairs(number: int) -> str:
     return "1 pair" if number == 1 else f"{number} pairs"
 
 
-def _share(value: Any, low: int) -> float | None:
+def share_of(value: Any, low: int) -> float | None:
     """Return a stored number from `low` to 1; None for anything else, also for NaN, which JSON stores as a text."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if low <= value <= 1 else None
 
 
-def _count(value: Any) -> int:
+def count_of(value: Any) -> int:
+    """Return a stored number of things; 0 for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**53:
         return 0
     return int(value)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from results.app.judge_checks import (
+from results.app.panels import judge_names, panel_title
+from results.boards.judge_checks import (
     ABOVE_CHANCE,
     AT_CHANCE,
     BIASED,
@@ -16,7 +17,6 @@ from results.app.judge_checks import (
     agreement_sentence,
     judge_verdict,
 )
-from results.app.panels import judge_names, panel_title
 
 HEALTHY = {
     "judge": "vllm/model#1",

@@ -1,0 +1,60 @@
+"""Panels whose answers cannot be told from random ones: their win rates have no rank and no mark.
+
+A panel is at chance if at most half of its judges are above chance, or if the panel's agreement is not. A judge is
+above chance if the lower end of a 95 % interval (Wilson) is above one half: of the share of unit pairs for which it
+chooses the same grid in both orders, or for a proxy, which does so by construction, of the share of the other judges'
+votes that equal its own. The agreement (Krippendorff's alpha) is compared as the share ``(1 + alpha) / 2`` of equal
+votes, of as many votes as there are unit pairs: the two orders of a pair, and the pairs of judges, are not independent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from results.boards.judge_checks import count_of, share_interval, share_of
+from results.boards.panel_kind import is_proxy
+from results.minus_sign import with_minus
+
+
+def at_chance(panel: str, health: Any, alpha: Any) -> str:
+    """Return why a panel is at chance, as the end of a sentence; "" if it is not, or if its measures are not stored.
+
+    Args:
+        panel: id of the panel.
+        health: `tournaments.health`, as a store from anyone may hold it.
+        alpha: agreement of the panel.
+    """
+    judges = [row for row in health if isinstance(row, Mapping)] if isinstance(health, Sequence) else []
+    answered = [row for row in judges if count_of(row.get("n")) > 0]
+    if not answered:
+        return ""
+    measure, words = (
+        ("agreement", "agree with the votes of the others")
+        if is_proxy(panel)
+        else ("swap_consistency", "choose the same grid in both orders")
+    )
+    measured = [row for row in answered if share_of(row.get(measure), 0) is not None]
+    n_above = sum(_is_above(row, measure) for row in measured)
+    reasons = []
+    if measured and 2 * n_above <= len(measured):
+        reasons.append(f"only {n_above} of {len(measured)} judges {words} more often than random answers do")
+    if len(answered) > 1 and isinstance(alpha, float) and math.isfinite(alpha):
+        # The second most: as many pairs as two judges may have in common.
+        n_pairs = sorted(map(_n_pairs, answered))[-2]
+        if n_pairs and share_interval((1 + alpha) / 2, n_pairs)[0] <= 0.5:
+            reasons.append(
+                f"the judges' agreement (alpha {alpha:.2f} for {n_pairs} pairs) is not above that of random answers"
+            )
+    return with_minus(" and ".join(reasons))
+
+
+def _is_above(row: Mapping[str, Any], measure: str) -> bool:
+    share, n_pairs = share_of(row.get(measure), 0), _n_pairs(row)
+    return share is not None and n_pairs > 0 and share_interval(share, n_pairs)[0] > 0.5
+
+
+def _n_pairs(row: Mapping[str, Any]) -> int:
+    # Stores of the first version lack the number of pairs; each pair is two answers.
+    return count_of(row.get("n_swaps")) or count_of(row.get("n")) // 2

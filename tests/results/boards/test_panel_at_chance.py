@@ -1,0 +1,72 @@
+"""Panels that know nothing have no ranks and no marks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.stats import judge_health, krippendorff_alpha
+from results.boards.panel_at_chance import at_chance
+
+
+def judge(name: str = "vllm/a", **changes: Any) -> dict[str, Any]:
+    return {"judge": name, "n": 200, "n_swaps": 100, "swap_consistency": 0.9, "agreement": 0.8, **changes}
+
+
+@pytest.mark.parametrize(
+    ("panel", "health", "alpha", "words"),
+    [
+        ("vllm:a+b+c", [judge(), judge(), judge()], 0.6, ""),
+        ("vllm:a+b+c", [judge(), judge(), judge(swap_consistency=0.5)], 0.4, ""),
+        ("vllm:a+b+c", [judge(), judge(swap_consistency=0.5), judge(swap_consistency=0.55)], 0.4, "only 1 of 3 judges"),
+        ("vllm:a", [judge(swap_consistency=0.59)], None, "only 0 of 1 judges choose the same grid in both orders"),
+        ("vllm:a", [judge(swap_consistency=0.62)], None, ""),
+        ("vllm:a", [judge(swap_consistency=0.9, n_swaps=3)], float("nan"), "only 0 of 1 judges"),
+        ("vllm:a+b+c", [judge(), judge(), judge()], 0.1, "agreement (alpha 0.10 for 100 pairs) is not above"),
+        ("vllm:a+b+c", [judge(), judge(n_swaps=2), judge(n_swaps=2)], 0.3, "alpha 0.30 for 2 pairs"),
+        ("vllm:a+b+c", [judge(), judge(), judge()], -0.2, "alpha \u22120.20"),
+        # Encoders choose the same grid in both orders by construction.
+        ("proxy:a+b+c", [judge(swap_consistency=1.0, agreement=0.5)] * 3, 0.0, "agree with the votes of the others"),
+        ("proxy:a+b+c", [judge(swap_consistency=1.0, agreement=0.62)] * 3, 0.24, ""),
+        # Nothing is said without measures: of a tournament that is not scored yet, or of an old store.
+        ("vllm:a", [], None, ""),
+        ("vllm:a", [judge(n=0)], None, ""),
+        ("vllm:a", [judge(swap_consistency="NaN")], None, ""),
+        ("vllm:a", "text", "text", ""),
+    ],
+)
+def test_which_panels_are_at_chance(panel: str, health: Any, alpha: Any, words: str) -> None:
+    reason = at_chance(panel, health, alpha)
+    assert words in reason and bool(reason) == bool(words)
+
+
+def drawn(n_pairs: int, share_right: float, generator: np.random.Generator) -> pd.DataFrame:
+    """Return votes of three judges on pairs of a better and a worse unit, right for this share of the presentations."""
+    rows = []
+    for pair in range(n_pairs):
+        for order in (1, 2):
+            better = "A" if order == 1 else "B"
+            worse = "B" if order == 1 else "A"
+            methods = ("m", "w") if order == 1 else ("w", "m")
+            for name in ("x", "y", "z"):
+                answer = better if generator.random() < share_right else worse
+                rows.append((f"p{pair}", order, methods[0], methods[1], name, answer))
+    return pd.DataFrame(rows, columns=["pair_id", "order", "method_a", "method_b", "judge", "answer"]).assign(
+        unit_a="u", unit_b="v"
+    )
+
+
+def test_random_votes_are_found_and_good_ones_are_not() -> None:
+    generator = np.random.default_rng(0)
+    found = {}
+    for share in (0.5, 0.9):
+        reasons = []
+        for _ in range(40):
+            votes = drawn(60, share, generator)
+            health = judge_health(votes).to_dict("records")
+            reasons.append(at_chance("vllm:x+y+z", health, krippendorff_alpha(votes)))
+        found[share] = sum(map(bool, reasons))
+    assert found == {0.5: 40, 0.9: 0}

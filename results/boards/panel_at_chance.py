@@ -5,6 +5,8 @@ above chance if the lower end of a 95 % interval (Wilson) is above one half: of 
 chooses the same grid in both orders, or for a proxy, which does so by construction, of the share of the other judges'
 votes that equal its own. The agreement (Krippendorff's alpha) is compared as the share ``(1 + alpha) / 2`` of equal
 votes, of as many votes as there are unit pairs: the two orders of a pair, and the pairs of judges, are not independent.
+
+People may be many with few answers each, and more than half of those who answered decide: their answers are pooled.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.boards.judge_checks import count_of, share_interval, share_of
-from results.boards.panel_kind import is_proxy
+from results.boards.panel_kind import is_people, is_proxy
 from results.minus_sign import with_minus
 
 
@@ -36,18 +38,33 @@ def at_chance(panel: str, health: Any, alpha: Any) -> str:
         else ("swap_consistency", "choose the same grid in both orders")
     )
     measured = [row for row in answered if share_of(row.get(measure), 0) is not None]
-    n_above = sum(_is_above(row, measure) for row in measured)
     reasons = []
-    if measured and 2 * n_above <= len(measured):
+    if is_people(panel):
+        reasons += _pooled(measured, measure)
+    elif measured and 2 * (n_above := sum(_is_above(row, measure) for row in measured)) <= len(measured):
         reasons.append(f"only {n_above} of {len(measured)} judges {words} more often than random answers do")
     if len(answered) > 1 and isinstance(alpha, float) and math.isfinite(alpha):
-        # The second most: as many pairs as two judges may have in common.
-        n_pairs = sorted(map(_n_pairs, answered))[-2]
+        # The second most: as many pairs as two judges may have in common. Of people, two answers to both orders.
+        n_answers = sum(count_of(row.get("n")) for row in answered)
+        n_pairs = n_answers // 4 if is_people(panel) else sorted(map(_n_pairs, answered))[-2]
         if n_pairs and share_interval((1 + alpha) / 2, n_pairs)[0] <= 0.5:
             reasons.append(
                 f"the judges' agreement (alpha {alpha:.2f} for {n_pairs} pairs) is not above that of random answers"
             )
     return with_minus(" and ".join(reasons))
+
+
+def _pooled(measured: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
+    """Return the reason if the judges together choose the same grid in both orders no more often than by chance."""
+    n_pairs = sum(map(_n_pairs, measured))
+    if not n_pairs:
+        return []
+    same = sum((share_of(row.get(measure), 0) or 0.0) * _n_pairs(row) for row in measured) / n_pairs
+    if share_interval(same, n_pairs)[0] > 0.5:
+        return []
+    return [
+        f"they choose the same grid in both orders for {100 * same:.0f} % of {n_pairs} pairs, no more than by chance"
+    ]
 
 
 def _is_above(row: Mapping[str, Any], measure: str) -> bool:

@@ -31,6 +31,11 @@ def judge(name: str = "vllm/a", **changes: Any) -> dict[str, Any]:
         # Encoders choose the same grid in both orders by construction.
         ("proxy:a+b+c", [judge(swap_consistency=1.0, agreement=0.5)] * 3, 0.0, "agree with the votes of the others"),
         ("proxy:a+b+c", [judge(swap_consistency=1.0, agreement=0.62)] * 3, 0.24, ""),
+        # People may be many with few answers each.
+        ("people", [judge(n=4, n_swaps=2, swap_consistency=1.0)] * 30, 0.5, ""),
+        ("people", [judge(n=4, n_swaps=2, swap_consistency=0.5)] * 30, 0.5, "for 50 % of 60 pairs"),
+        ("people", [judge(n=4, n_swaps=2, swap_consistency=1.0)] * 3, 0.5, "alpha 0.50 for 3 pairs"),
+        ("people", [judge(n=2, n_swaps=0, swap_consistency="NaN")] * 30, 0.1, "alpha 0.10 for 15 pairs"),
         # Nothing is said without measures: of a tournament that is not scored yet, or of an old store.
         ("vllm:a", [], None, ""),
         ("vllm:a", [judge(n=0)], None, ""),

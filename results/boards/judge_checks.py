@@ -82,15 +82,23 @@ def _verdict(health: Mapping[str, Any]) -> JudgeVerdict:
     return JudgeVerdict(judge, verdict, _spaced(f"{reason}{'' if judge.startswith('proxy/') else others}."))
 
 
-def agreement_sentence(alpha: float | None, n_judges: int) -> str:
-    """Return the agreement of a panel in words; the bounds .667 and .8 are Krippendorff's (Content Analysis, 2004)."""
+def agreement_sentence(alpha: float | None, n_judges: int, *, at_chance: bool = False) -> str:
+    """Return the agreement of a panel in words; the bounds .667 and .8 are Krippendorff's (Content Analysis, 2004).
+
+    Args:
+        alpha: Krippendorff's alpha; None if it is unknown.
+        n_judges: number of judges of the panel.
+        at_chance: true if the panel cannot be told from random answers (:mod:`results.boards.panel_at_chance`).
+    """
     if n_judges == 0:
         return "Nobody has answered yet."
     if n_judges == 1:
         return "A single judge: there is no agreement to measure."
     if alpha is None or not math.isfinite(alpha):
         return "The agreement of the judges is unknown: they have no comparison with two valid answers that vary."
-    if alpha < 0.05:
+    if at_chance:
+        words = "cannot be told from random answers: their win rates say nothing"
+    elif alpha < 0.05:
         words = "agree no more than by chance: their win rates say nothing"
     elif alpha < 0.4:
         words = "agree little more than by chance: their win rates are weak evidence"

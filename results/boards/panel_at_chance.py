@@ -33,16 +33,17 @@ def at_chance(panel: str, health: Any, alpha: Any) -> str:
     if not answered:
         return ""
     measure, words = (
-        ("agreement", "agree with the votes of the others")
+        ("agreement", "votes as the others do")
         if is_proxy(panel)
-        else ("swap_consistency", "choose the same grid in both orders")
+        else ("swap_consistency", "chooses the same grid in both orders")
     )
     measured = [row for row in answered if share_of(row.get(measure), 0) is not None]
     reasons = []
     if is_people(panel):
         reasons += _pooled(measured, measure)
     elif measured and 2 * (n_above := sum(_is_above(row, measure) for row in measured)) <= len(measured):
-        reasons.append(f"only {n_above} of {len(measured)} judges {words} more often than random answers do")
+        which = f"only {n_above}" if n_above else "none"
+        reasons.append(f"{which} of {len(measured)} judges {words} more often than random answers would")
     if len(answered) > 1 and isinstance(alpha, float) and math.isfinite(alpha):
         # The second most: as many pairs as two judges may have in common. Of people, two answers to both orders.
         n_answers = sum(count_of(row.get("n")) for row in answered)

@@ -116,7 +116,10 @@ def _reliability(tournament: Record, titles: Mapping[str, str]) -> None:
     health = [row for row in tournament["health"] or () if isinstance(row, Mapping)]
     alpha = tournament["agreement"]
     n_judges = len(tournament["judges"] or ())
-    sentence = judge_checks.agreement_sentence(alpha if isinstance(alpha, float) else None, n_judges)
+    chance = at_chance(str(tournament["panel"]), health, alpha)
+    sentence = judge_checks.agreement_sentence(
+        alpha if isinstance(alpha, float) else None, n_judges, at_chance=bool(chance)
+    )
     st.header(plain(sentence), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         panels.badge(str(tournament["panel"]))
@@ -130,8 +133,8 @@ def _reliability(tournament: Record, titles: Mapping[str, str]) -> None:
             st.markdown(f":{colour}-badge[{icon} {verdict.verdict}]")
             st.markdown(f"**{plain(name)}**")
         reason.markdown(plain(verdict.reason))
-    if chance := at_chance(str(tournament["panel"]), health, alpha):
-        st.warning(plain(f"Judges at chance: {chance}. The win rates say nothing: no board ranks or marks them."))
+    if chance:
+        st.warning(plain(f"Judges at chance: {chance}. No board ranks or marks their win rates."))
     if health and is_proxy(str(tournament["panel"])):
         st.caption("An encoder gives the same answer in both orders, so there is no position bias to test for.")
     _health(health, titles)

@@ -22,14 +22,14 @@ def judge(name: str = "vllm/a", **changes: Any) -> dict[str, Any]:
         ("vllm:a+b+c", [judge(), judge(), judge()], 0.6, ""),
         ("vllm:a+b+c", [judge(), judge(), judge(swap_consistency=0.5)], 0.4, ""),
         ("vllm:a+b+c", [judge(), judge(swap_consistency=0.5), judge(swap_consistency=0.55)], 0.4, "only 1 of 3 judges"),
-        ("vllm:a", [judge(swap_consistency=0.59)], None, "only 0 of 1 judges choose the same grid in both orders"),
+        ("vllm:a", [judge(swap_consistency=0.59)], None, "none of 1 judges chooses the same grid in both orders"),
         ("vllm:a", [judge(swap_consistency=0.62)], None, ""),
-        ("vllm:a", [judge(swap_consistency=0.9, n_swaps=3)], float("nan"), "only 0 of 1 judges"),
+        ("vllm:a", [judge(swap_consistency=0.9, n_swaps=3)], float("nan"), "none of 1 judges"),
         ("vllm:a+b+c", [judge(), judge(), judge()], 0.1, "agreement (alpha 0.10 for 100 pairs) is not above"),
         ("vllm:a+b+c", [judge(), judge(n_swaps=2), judge(n_swaps=2)], 0.3, "alpha 0.30 for 2 pairs"),
         ("vllm:a+b+c", [judge(), judge(), judge()], -0.2, "alpha \u22120.20"),
         # Encoders choose the same grid in both orders by construction.
-        ("proxy:a+b+c", [judge(swap_consistency=1.0, agreement=0.5)] * 3, 0.0, "agree with the votes of the others"),
+        ("proxy:a+b+c", [judge(swap_consistency=1.0, agreement=0.5)] * 3, 0.0, "votes as the others do"),
         ("proxy:a+b+c", [judge(swap_consistency=1.0, agreement=0.62)] * 3, 0.24, ""),
         # People may be many with few answers each.
         ("people", [judge(n=4, n_swaps=2, swap_consistency=1.0)] * 30, 0.5, ""),

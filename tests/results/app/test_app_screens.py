@@ -166,7 +166,7 @@ def test_judges_shows_both_intervals_and_the_retries(here: Store) -> None:
     assert rates["units"].tolist() == [4, 4]
     assert health["first invalid (%)"].tolist() == ["25.0"] * 3 and health["retried (%)"].tolist() == ["12.5"] * 3
     assert any("if other units of each method were judged" in element.value for element in test.caption)
-    assert test.header[0].value.startswith("The 3 judges agree little more than by chance")
+    assert test.header[0].value.startswith("The 3 judges cannot be told from random answers")
     written = texts(test)
     assert "-badge[:material/question_mark: unknown]" in written and "proxy panel" in written
     assert written.count(plain("no other judge whose votes could confirm its own")) == 3

@@ -17,16 +17,17 @@ from harness.identity import digest
 from harness.judging.pairs import Units, comparisons, tokens_per_side, units_of
 from harness.judging.scoring import WIN_RATE_VERSION, rescore
 from harness.judging.selection import Contest, contests, require_same_images
+from harness.judging.stored_replies import keeper, last_replies
 from harness.progress import Reporter, Silent
 from harness.suites import Judging, Suite
-from judges.base import CallEstimate, Judge, Key, Question, Reply
+from judges.base import CallEstimate, Judge, Question
 from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, content_hash, grid_of
 from judges.guarding import guarded, opened
-from judges.panel import LastReply, Panel, Wanted, ask, described, id_of, make_panel, open_questions
+from judges.panel import Panel, Wanted, ask, described, id_of, make_panel, open_questions
 from judges.prompt import Prompt, prompt_for
 from results import Store
 from results.store import judgments
-from results.store.judgments import COMPARISON_COLUMNS, ReplyRecord, TournamentRecord
+from results.store.judgments import COMPARISON_COLUMNS, TournamentRecord
 from results.views import View
 
 
@@ -116,7 +117,7 @@ def plan(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judgi
     rows = []
     for schedule in _schedules(store, cell_ids, images, judging):
         for member in schedule.panel.judges:
-            answered = _last_replies(store, member, schedule.prompt)
+            answered = last_replies(store, member, schedule.prompt)
             n_questions = schedule.n_questions(member)
             n_open = len(open_questions(member, schedule.questions, schedule.prompt, answered))
             with guarded(described(member), "estimate"):
@@ -175,7 +176,7 @@ def judge(
     failures: list[str] = []
     for member, judged_schedules in _by_judge(schedules):
         # A judge's model is loaded once for all contests, and only if questions are open.
-        answered = _last_replies(store, member, judged_schedules[0].prompt)
+        answered = last_replies(store, member, judged_schedules[0].prompt)
         jobs = [(s, open_questions(member, s.questions, s.prompt, answered)) for s in judged_schedules]
         for schedule, questions in jobs:
             n_kept[schedule.tournament] += schedule.n_questions(member) - len(questions)
@@ -199,17 +200,10 @@ def judge(
 def _ask(
     store: Store, member: Judge, questions: list[Question], schedule: _Schedule, album: Album, reporter: Reporter
 ) -> None:
-    done = 0
-    total = len(questions)
-
-    def keep(replies: Sequence[Reply]) -> None:
-        nonlocal done, total
-        judgments.record_replies(store, [_record(reply) for reply in replies])
-        done += len(replies)
-        # Repeated questions are not included in the initial total.
-        total = max(total, done)
+    def progress(done: int, total: int) -> None:
         reporter.progress(done, total, f"{member.name} judges {schedule.contest.title}")
 
+    keep = keeper(store, schedule.prompt, len(questions), progress)
     ask(member, questions, schedule.prompt, album, keep)
 
 
@@ -269,7 +263,7 @@ def _with_grids(
 
     questions = [Question(grid(row.cell_a, row.row_a), grid(row.cell_b, row.row_b)) for row in frame.itertuples()]
     with_keys = frame.drop(columns=["row_a", "row_b"]).assign(
-        grid_a=[question.grid_a.key for question in questions], grid_b=[question.grid_b.key for question in questions]
+        grid_a=[question.grid_a.key for question in questions], grid_b=[question.subject for question in questions]
     )
     return with_keys, questions
 
@@ -296,31 +290,3 @@ def _record_schedule(store: Store, schedule: _Schedule) -> None:
         notes=schedule.notes,
     )
     judgments.record_tournament(store, record, pd.DataFrame(), schedule.frame)
-
-
-def _last_replies(store: Store, member: Judge, prompt: Prompt) -> dict[Key, LastReply]:
-    judge_id = id_of(member)
-    frame = judgments.last_replies(store, judge_id, prompt.version)
-    return {
-        Key(judge_id, prompt.version, row.grid_a, row.grid_b): LastReply(
-            int(row.attempt), row.answer is not None, bool(row.came), bool(row.cut_off)
-        )
-        for row in frame.itertuples()
-    }
-
-
-def _record(reply: Reply) -> ReplyRecord:
-    verdict = reply.verdict
-    return ReplyRecord(
-        **reply.key._asdict(),
-        attempt=reply.attempt,
-        answer=verdict.answer,
-        reasoning_a=verdict.reasoning_a,
-        reasoning_b=verdict.reasoning_b,
-        problem=verdict.problem if reply.came else "no reply came",
-        raw=reply.text,
-        finish_reason=reply.finish_reason,
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
-        seconds=reply.seconds,
-    )

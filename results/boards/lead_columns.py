@@ -44,6 +44,10 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
     },
     "judged": {
         "win_rate": Lead("win rate", "share of comparisons with the other methods that its units won", "comparisons"),
+        "autointerp": Lead(
+            "detection", "balanced accuracy of judges that look for a unit's named concept; 50 is chance", "units"
+        ),
+        "autointerp_gap": Lead("detection above control", "the same minus that with another unit's concept", "units"),
     },
     "stability": {
         "stability": Lead("stability", "similarity of the units of two initialisation seeds"),

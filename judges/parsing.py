@@ -102,9 +102,9 @@ def parse_concept(text: str | None) -> Verdict:
     if len(concepts) > 1:
         return _invalid("the reply names two concepts")
     concept = concepts.pop()
-    return (
-        Verdict(concept) if concept else _invalid(f"the concept is empty or longer than {MAX_CONCEPT_CHARS} characters")
-    )
+    if concept is None:
+        return _invalid(f"the concept is empty or longer than {MAX_CONCEPT_CHARS} characters")
+    return Verdict(concept)
 
 
 def clean_concept(text: str) -> str | None:

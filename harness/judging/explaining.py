@@ -226,7 +226,7 @@ def explain(
                     for asked in _detecting(job, _concepts(member, job, pictures, named), pictures)
                 ]
                 # Servers cache and vary over time, so neither units nor methods are asked one after the other.
-                order = draw(seed_of("order of detections", settings.seed), len(questions), len(questions))
+                order = draw(seed_of("order of detections", settings.seed), n, n) if (n := len(questions)) else []
                 asking.ask([questions[number] for number in order], DETECT, "looks for concepts", stack)
         except UserError as error:
             failures.append(str(error))

@@ -13,7 +13,7 @@ from results.comparison.headline import FAITHFULNESS
 LEADERS: Mapping[str, Sequence[str]] = {
     "interpretability": HEADLINE,
     "faithfulness": FAITHFULNESS,
-    "judged": ("win_rate",),
+    "judged": ("win_rate", "autointerp"),
     "stability": ("stability", "token_sensitivity"),
     "cost": ("fit_seconds", "encode_macs", "parameters"),
 }

@@ -14,8 +14,8 @@ from results.store.explanations import explanations
 
 MEANING = (
     "A judge named the concept from half of the unit's top images, and was then asked for it in single images: the "
-    "other top images, and images outside of them. The score is the mean of the shares of right answers on both; 50 % is "
-    "chance. The control asks about the same images with the concept of another unit."
+    "other top images, and images outside of them. The score is the mean of the shares of right answers on both; 50 % "
+    "is chance. The control asks about the same images with the concept of another unit."
 )
 
 

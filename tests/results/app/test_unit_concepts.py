@@ -22,7 +22,7 @@ ROW: dict[str, Any] = {"concept": "dogs", "balanced_accuracy": 0.9, "control": 0
     [
         (
             {},
-            "m calls it “dogs”, and finds that in other images with a balanced accuracy of 90 % (chance 50 %; 45 % with",
+            "m calls it “dogs”, and finds that in other images with a balanced accuracy of 90 % (chance 50 %; 45 %",
         ),
         ({"control": None}, "of 90 % (chance 50 %)."),
         ({"balanced_accuracy": None}, "“dogs”; it gave too few valid answers"),

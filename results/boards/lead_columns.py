@@ -89,6 +89,7 @@ _NAMES: Mapping[str, str] = {
     "latency_ms": "latency",
     "efficiency_ratio": "latency relative to the backbone",
     "macs": "multiply-adds",
+    "autointerp_control": "detection with another unit's concept",
 }
 OTHER = "other"
 GROUPS = (*LEADS, OTHER)
@@ -123,6 +124,14 @@ def column_name(column: Column, *, with_panel: bool = True, with_variant: bool =
     """
     panel = "proxy " if with_panel and is_proxy(column.panel) else ""
     return panel + metric_name(column.metric) + (column.key.removeprefix(column.metric) if with_variant else "")
+
+
+def judged_by(column: Column) -> str:
+    """Return the judges of a column in words; empty for a win rate, whose note names them, and without judges."""
+    if not column.panel or column.metric == "win_rate":
+        return ""
+    kind, _, judges = column.panel.partition(":")
+    return f"judged by {judges.replace('+', ', ')} ({kind})"
 
 
 def unit_text(column: Column) -> str:

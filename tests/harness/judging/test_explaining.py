@@ -256,6 +256,9 @@ def test_boards_show_a_column_per_panel_and_setting(store: Store, images: ImageS
 
     with serving(lambda number: "right", oracle) as server:
         column(server, "vendor/large")
+        (board,) = leaderboard(store)
+        text = " ".join(render_text(board, 200).split())
+        assert "detection (autointerp): balanced accuracy" in text and "judged by large (openai)" in text
         column(server, "vendor/small")
         column(server, "vendor/small", images=4)
     (board,) = leaderboard(store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from judges.base import Judge, Key, Reply
+from judges.base import Judge, Keep, Key, Reply
 from judges.panel import LastReply, id_of
 from judges.prompt import Prompt
 from results import Store
@@ -31,7 +31,7 @@ def answers_of(store: Store, member: Judge, prompt: Prompt) -> dict[Key, str | N
     return {Key(judge_id, prompt.version, row.grid_a, row.grid_b): row.answer for row in frame.itertuples()}
 
 
-def keeper(store: Store, prompt: Prompt, n_questions: int, progress: Callable[[int, int], None]) -> Callable[..., None]:
+def keeper(store: Store, prompt: Prompt, n_questions: int, progress: Callable[[int, int], None]) -> Keep:
     """Return a function that stores the replies to a prompt, and reports how many of how many there are.
 
     Repeated questions are not included in ``n_questions``.

@@ -1,4 +1,4 @@
-"""Base class of judges: a judge gets pairs of grids and returns replies that :func:`judges.parse_reply` reads."""
+"""Base class of judges: a judge gets questions about one or two grids and returns replies that its prompt reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from judges.prompt import Prompt
 
 
 class Key(NamedTuple):
-    """Key under which a reply is kept. The order of the two grids is the order in which they are shown."""
+    """Key under which a reply is kept. The order of the two grids is the order in which they are shown.
+
+    If only grid A is shown, ``grid_b`` is :attr:`Question.subject`.
+    """
 
     judge: str
     prompt_version: str
@@ -27,14 +30,30 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """Two grids in the order in which they are shown."""
+    """One or two grids in the order in which they are shown."""
 
     grid_a: Grid
-    grid_b: Grid
+    grid_b: Grid | None = None
     attempt: int = 1
     """above 1 if the previous replies were invalid"""
     cut_off: bool = False
     """true if the previous reply was cut off, so that this one may be longer"""
+    concept: str | None = None
+    """text that the prompt quotes, of a question about grid A alone"""
+
+    @property
+    def pictures(self) -> tuple[Grid, ...]:
+        """The grids that are shown, in their order."""
+        return (self.grid_a,) if self.grid_b is None else (self.grid_a, self.grid_b)
+
+    @property
+    def subject(self) -> str:
+        """What grid A is compared with: the key of grid B, the hash of the concept, or nothing."""
+        if self.grid_b is not None:
+            return self.grid_b.key
+        if self.concept is None:
+            return ""
+        return "concept:" + hashlib.blake2b(self.concept.encode("utf-8", "replace"), digest_size=10).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -64,6 +83,7 @@ class Reply:
 
     @property
     def verdict(self) -> Verdict:
+        """The reply to a question about two grids; :attr:`judges.prompt.Prompt.read` reads those of other prompts."""
         return parse_reply(self.text)
 
 
@@ -110,12 +130,14 @@ class Judge(ABC):
             those who answered it.
         answers_later: a question may be left open without a reply until `harness judge` is repeated, and a reply may
             change or be taken back. So all questions are asked every time.
+        names_concepts: True if it can also name the concept of one grid and say whether an image shows a concept.
     """
 
     kind: ClassVar[str]
     protocol: ClassVar[str | None] = None
     joins_freely: ClassVar[bool] = False
     answers_later: ClassVar[bool] = False
+    names_concepts: ClassVar[bool] = False
     name: str
     own_process: ClassVar[bool] = False
 
@@ -144,7 +166,7 @@ class Judge(ABC):
         return 1
 
     def key(self, question: Question, prompt: Prompt) -> Key:
-        return Key(self.id, prompt.version, question.grid_a.key, question.grid_b.key)
+        return Key(self.id, prompt.version, question.grid_a.key, question.subject)
 
     def estimate(self, prompt: Prompt) -> CallEstimate:
         """Return the tokens of one call; zeros if it uses none."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from PIL import Image, ImageDraw
 
@@ -65,16 +65,21 @@ class Grid:
 
     tiles: tuple[Tile, ...]
     view: View = CENTRE
+    side: int = SIDE
+    """cells along a side; 1 for a single image"""
 
     @cached_property
     def key(self) -> str:
         """20 hexadecimal digits that identify the content of the grid."""
-        described = {
+        described: dict[str, Any] = {
             "render": RENDER_VERSION,
             "px": TILE_PX,
             "view": asdict(self.view),
             "tiles": [[tile.content, asdict(tile.token) if tile.token else None] for tile in self.tiles],
         }
+        if self.side != SIDE:
+            # Not a part of the description of other grids, whose keys stay as they were.
+            described["side"] = self.side
         text = json.dumps(described, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
@@ -122,10 +127,10 @@ class Album:
         return path
 
     def draw(self, grid: Grid) -> Image.Image:
-        """Draw the grid, 1008 x 1008 px."""
-        canvas = Image.new("RGB", (GRID_PX, GRID_PX), BLANK)
-        for number, tile in enumerate(grid.tiles[:N_TILES]):
-            row, column = divmod(number, SIDE)
+        """Draw the grid, 336 px per cell."""
+        canvas = Image.new("RGB", (grid.side * TILE_PX, grid.side * TILE_PX), BLANK)
+        for number, tile in enumerate(grid.tiles[: grid.side**2]):
+            row, column = divmod(number, grid.side)
             canvas.paste(self.tile(tile, grid.view), (column * TILE_PX, row * TILE_PX))
         return canvas
 

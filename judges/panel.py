@@ -138,6 +138,19 @@ def described(judge: Judge) -> str:
     return f"The judge {judge.name!r} of the panel {judge.kind!r}"
 
 
+def require_concepts(panel: Panel) -> None:
+    """Check that the judges of a panel can name concepts.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if not all(judge.names_concepts for judge in panel.judges):
+        raise UserError(
+            f"The panel {panel.kind!r} compares grids and cannot name concepts; use a panel of vision-language models: "
+            "--panel openai or vllm."
+        )
+
+
 class LastReply(NamedTuple):
     """Last stored reply to a question."""
 
@@ -154,7 +167,7 @@ class LastReply(NamedTuple):
 def open_questions(
     judge: Judge, questions: Sequence[Question], prompt: Prompt, stored: Mapping[Key, LastReply]
 ) -> list[Question]:
-    """Return the questions left to ask a judge, each pair of grids in each order once, with its current attempt."""
+    """Return the questions left to ask a judge, each different one once, with its current attempt."""
     with guarded(described(judge), "key"):
         keys = [judge.key(question, prompt) for question in questions]
     left: dict[Key, Question] = {}
@@ -187,7 +200,7 @@ def ask(judge: Judge, questions: Sequence[Question], prompt: Prompt, album: Albu
     with guarded(described(judge), "key"):
         pending = {judge.key(question, prompt): question for question in questions}
     while pending:
-        round_ = _Round(pending, keep, prompt.max_attempts)
+        round_ = _Round(pending, keep, prompt)
         try:
             with guarded(described(judge), "ask", _STORED):
                 judge.ask(list(pending.values()), prompt, album, round_.store)
@@ -206,10 +219,10 @@ def ask(judge: Judge, questions: Sequence[Question], prompt: Prompt, album: Albu
 class _Round:
     """Storage of the replies of one round, in which each pending question is asked once."""
 
-    def __init__(self, pending: dict[Key, Question], keep: Keep, max_attempts: int) -> None:
+    def __init__(self, pending: dict[Key, Question], keep: Keep, prompt: Prompt) -> None:
         self._pending = pending
         self._keep = keep
-        self._max_attempts = max_attempts
+        self._prompt = prompt
         self._failure: BaseException | None = None
         self.again: dict[Key, Question] = {}
 
@@ -230,7 +243,7 @@ class _Round:
             raise
         for reply in kept:
             question = self._pending.pop(reply.key)
-            if reply.came and not reply.verdict.valid and reply.attempt < self._max_attempts:
+            if reply.came and reply.attempt < self._prompt.max_attempts and not self._prompt.read(reply.text).valid:
                 cut_off = reply.finish_reason == "length"
                 self.again[reply.key] = replace(question, attempt=reply.attempt + 1, cut_off=cut_off)
         if len(kept) < len(given):

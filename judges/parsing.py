@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 
 #: Longer replies are invalid. 512 tokens are about 2000 characters.
 MAX_REPLY_CHARS = 16_384
+#: Longest name of a concept; the prompt asks for ten words.
+MAX_CONCEPT_CHARS = 120
 
 # Models put line breaks inside strings; they do not make the answer ambiguous.
 _DECODER = json.JSONDecoder(strict=False)
 _ANSWER_KEY = re.compile(r"""["']answer["']\s*:\s*["']?\s*(\w*)""")
 #: An answer in words before the object: "Answer: B", "the answer is **A**".
 _ANSWER_IN_PROSE = re.compile(r"(?i)\banswer\b(?:\s{1,4}is)?[\s:*\"'`=]{1,8}(?:grid\s{1,4})?([AB])\b")
+_DETECTION_IN_PROSE = re.compile(r"(?i)\banswer\b(?:\s{1,4}is)?[\s:*\"'`=]{1,8}(yes|no)\b")
 #: Start of what is kept of a server's reply in another format (:func:`judges.chat_completion.unusable`).
 _UNUSABLE = re.compile(r"HTTP \d+: ")
 _THOUGHTS, _END_OF_THOUGHTS = "<think>", "</think>"
@@ -51,25 +54,10 @@ def parse_reply(text: str | None) -> Verdict:
     else is invalid: prose alone, other keys, other answers, two answers that differ (thoughts apart), an answer that is
     itself cut off. Never raises.
     """
-    if isinstance(text, str) and len(text) > MAX_REPLY_CHARS:
-        return _invalid(f"the reply is longer than {MAX_REPLY_CHARS} characters")
-    if not isinstance(text, str) or not text.strip():
-        return _invalid("the reply is empty")
-    if _UNUSABLE.match(text):
-        return _invalid("the reply of the server is no chat completion")
-    body = _without_thoughts(text.strip().removeprefix("\ufeff").lstrip())
-    if body is None:
-        return _invalid("the reply ends within its thoughts")
-    start = body.find("{")
-    if start < 0:
-        return _invalid("there is no JSON object in the reply")
-    before, body = body[:start], body[start:]
-    if set(before) & set("[]}"):
-        return _invalid("the reply is no JSON")
     try:
-        parsed = _read_object(body)
-    except (ValueError, RecursionError):
-        return _invalid("the reply is no JSON")
+        before, parsed = _object_of(text)
+    except _Unreadable as unreadable:
+        return _invalid(str(unreadable))
     answers = [value for key, value in parsed.pairs if key == "answer"]
     if not answers:
         return _invalid("there is no answer in the reply")
@@ -82,6 +70,85 @@ def parse_reply(text: str | None) -> Verdict:
     # Escapes within the reply can give characters that the reply itself does not contain.
     reasons = {key: storable_text(value) for key, value in parsed.pairs if isinstance(value, str)}
     return Verdict(answers[0], reasons.get("reasoning_a"), reasons.get("reasoning_b"))
+
+
+def parse_detection(text: str | None) -> Verdict:
+    """Read the reply to a question of yes or no, by the rules of :func:`parse_reply`; upper case is accepted."""
+    try:
+        before, parsed = _object_of(text)
+    except _Unreadable as unreadable:
+        return _invalid(str(unreadable))
+    values = [value for key, value in parsed.pairs if key == "answer"]
+    if not values:
+        return _invalid("there is no answer in the reply")
+    answers = {value.lower() if isinstance(value, str) else None for value in values}
+    if not answers <= {"yes", "no"}:
+        return _invalid('the answer is neither "yes" nor "no"')
+    answers |= {match.group(1).lower() for match in _ANSWER_KEY.finditer(parsed.rest)}
+    answers |= {match.group(1).lower() for match in _DETECTION_IN_PROSE.finditer(before)}
+    return Verdict(answers.pop()) if len(answers) == 1 else _invalid("the reply gives two answers")
+
+
+def parse_concept(text: str | None) -> Verdict:
+    """Read a reply that names a concept, by the rules of :func:`parse_reply`; the answer is :func:`clean_concept`."""
+    try:
+        _, parsed = _object_of(text)
+    except _Unreadable as unreadable:
+        return _invalid(str(unreadable))
+    values = [value for key, value in parsed.pairs if key == "concept"]
+    if not values:
+        return _invalid("there is no concept in the reply")
+    concepts = {clean_concept(value) if isinstance(value, str) else None for value in values}
+    if len(concepts) > 1:
+        return _invalid("the reply names two concepts")
+    concept = concepts.pop()
+    if concept is None:
+        return _invalid(f"the concept is empty or longer than {MAX_CONCEPT_CHARS} characters")
+    return Verdict(concept)
+
+
+def clean_concept(text: str) -> str | None:
+    """Return a concept on one line, without control and invisible characters; None if it is empty or too long.
+
+    It is a model's own text and becomes a part of the next prompt.
+    """
+    if len(text) > MAX_REPLY_CHARS:
+        return None
+    printed = "".join(sign if sign.isprintable() else " " for sign in storable_text(text))
+    concept = " ".join(printed.split()).strip("\"' ")
+    # A text without any letter or digit names nothing.
+    return concept if len(concept) <= MAX_CONCEPT_CHARS and any(sign.isalnum() for sign in concept) else None
+
+
+class _Unreadable(ValueError):
+    """A reply without an object that can be read; the message says why."""
+
+
+def _object_of(text: str | None) -> tuple[str, _Object]:
+    """Return the JSON object of a reply and the prose before it.
+
+    Raises:
+        _Unreadable: there is none.
+    """
+    if isinstance(text, str) and len(text) > MAX_REPLY_CHARS:
+        raise _Unreadable(f"the reply is longer than {MAX_REPLY_CHARS} characters")
+    if not isinstance(text, str) or not text.strip():
+        raise _Unreadable("the reply is empty")
+    if _UNUSABLE.match(text):
+        raise _Unreadable("the reply of the server is no chat completion")
+    body = _without_thoughts(text.strip().removeprefix("\ufeff").lstrip())
+    if body is None:
+        raise _Unreadable("the reply ends within its thoughts")
+    start = body.find("{")
+    if start < 0:
+        raise _Unreadable("there is no JSON object in the reply")
+    before, body = body[:start], body[start:]
+    if set(before) & set("[]}"):
+        raise _Unreadable("the reply is no JSON")
+    try:
+        return before, _read_object(body)
+    except (ValueError, RecursionError) as error:
+        raise _Unreadable("the reply is no JSON") from error
 
 
 def _without_thoughts(text: str) -> str | None:

@@ -7,9 +7,12 @@ different versions are never mixed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from judges.grids import GRID_PX
+from judges.parsing import Verdict, parse_reply
 from methods.registry import Registry
 
 #: Prompt of the default protocol. The wording is ours; its meaning is that of the ELUDe paper's (App. B.1).
@@ -50,13 +53,17 @@ REPLY_SCHEMA: dict[str, Any] = {
 }
 
 
-def reply_schema(reason_chars: int) -> dict[str, Any]:
-    """Return :data:`REPLY_SCHEMA` with a largest length of each reason in characters."""
+def reply_schema(text_chars: int, schema: Mapping[str, Any] = REPLY_SCHEMA) -> dict[str, Any]:
+    """Return a schema with a largest length in characters of each text that is not one of a few."""
     properties = {
-        name: {**kind, "maxLength": reason_chars} if name != "answer" else kind
-        for name, kind in REPLY_SCHEMA["properties"].items()
+        name: kind if "enum" in kind else {**kind, "maxLength": text_chars}
+        for name, kind in schema["properties"].items()
     }
-    return {**REPLY_SCHEMA, "properties": properties}
+    return {**schema, "properties": properties}
+
+
+#: Place in a prompt's text at which the concept of a question is quoted.
+CONCEPT = "{concept}"
 
 
 class Prompt(NamedTuple):
@@ -68,6 +75,20 @@ class Prompt(NamedTuple):
     """whether a judge that can is kept to the JSON schema; otherwise its reply is free text, which may contain JSON"""
     max_attempts: int = 3
     """how often a question is asked at most, while its replies are invalid"""
+    read: Callable[[str | None], Verdict] = parse_reply
+    """reads a reply; never raises"""
+    schema: Mapping[str, Any] = REPLY_SCHEMA
+    """JSON schema of a reply"""
+    text_chars: int | None = None
+    """largest length of a text in a reply, for judges that can enforce one; None: the judge's own"""
+    picture_px: tuple[int, ...] = (GRID_PX, GRID_PX)
+    """side of each picture that is shown, from which the cost of a call is estimated"""
+    reply_tokens: int = 128
+    """estimated length of a reply: for comparisons half of what is allowed"""
+
+    def text_for(self, concept: str | None) -> str:
+        """Return the text with the concept of a question as a JSON string, so that nothing in it ends the quotation."""
+        return self.text if concept is None else self.text.replace(CONCEPT, json.dumps(concept, ensure_ascii=False))
 
 
 # An entry returns the prompt for a style of grids ("plain" or "outlined"). Each module of judges/protocols registers

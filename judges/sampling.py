@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,13 +33,27 @@ def sampling_of(question: Question) -> dict[str, float]:
     return {"temperature": RETRY_TEMPERATURE, "max_tokens": tokens, "seed": SEED + question.attempt - 1}
 
 
-# Tokens of one grid, by a part of the model's name. Qwen: one per 32 x 32 px, sides rounded to a multiple. Gemma 3:
-# always 256. InternVL: 256 for each 448 px tile, 3 x 3 of them and one overview.
-_GRID_TOKENS = (("qwen", round(GRID_PX / 32) ** 2), ("gemma-3", 256), ("internvl", 10 * 256))
+def _picture_tokens(model: str, px: int) -> int:
+    """Return the tokens of a square picture, by a part of the model's name.
+
+    Qwen: one per 32 x 32 px, sides rounded to a multiple. Gemma 3: always 256. InternVL: 256 for each 448 px tile, and
+    for one overview of several. Others: about 1000 for a grid.
+    """
+    name = model.lower()
+    if "qwen" in name:
+        return round(px / 32) ** 2
+    if "gemma-3" in name:
+        return 256
+    if "internvl" in name:
+        tiles = math.ceil(px / 448) ** 2
+        return 256 * (tiles + (tiles > 1))
+    return round(1000 * (px / GRID_PX) ** 2)
 
 
 class LanguageModelJudge(Judge):
     """Vision-language model with the paper's sampling settings, named as its panel names it."""
+
+    names_concepts = True
 
     def __init__(self, model: str) -> None:
         self.name = model
@@ -53,9 +68,9 @@ class LanguageModelJudge(Judge):
         }
 
     def estimate(self, prompt: Prompt) -> CallEstimate:
-        """Return the cost of two grids and the prompt, and of a reply of half the allowed length."""
-        grid = next((tokens for part, tokens in _GRID_TOKENS if part in self.name.lower()), 1000)
-        return CallEstimate(2 * grid + len(prompt.text) // 4, MAX_TOKENS // 2)
+        """Return the cost of the prompt with its pictures, and of a reply of the usual length."""
+        pictures = sum(_picture_tokens(self.name, px) for px in prompt.picture_px)
+        return CallEstimate(pictures + len(prompt.text) // 4, prompt.reply_tokens)
 
 
 def requested_models(wanted: Wanted) -> Iterator[tuple[str, dict[str, Any]]]:

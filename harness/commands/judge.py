@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.commands.judged_parts import judges_of, stored_parts
 from harness.commands.options import (
     DEFAULT_STORE,
     JsonOption,
@@ -152,7 +153,6 @@ def judge(
     # Before torch is imported.
     suite = None if rescore else choice.choose(scale=scale).suite
     from harness import judging
-    from harness.run.selection import selected_in_store
     from harness.suites import Judging, Suite
     from harness.suites.parsing import judging_of
 
@@ -163,7 +163,7 @@ def judge(
         ids = judging.rescore(opened)
         return _print(opened, None, ids, {"rescored": ids}, f"{len(ids)} tournaments scored again.", as_json)
     changes: dict[str, Any] = {"panel": panel, "pairs": pairs, "style": style, "protocol": protocol}
-    changes["judges"] = _judges(member)
+    changes["judges"] = judges_of(member)
 
     def settings_of(part: Suite) -> Judging:
         # Judges and options belong to one kind of panel.
@@ -171,19 +171,11 @@ def judge(
         wanted = {**before, **{key: value for key, value in changes.items() if value is not None}}
         return judging_of(wanted, source="command line")
 
-    # Parts are judged one by one. If some have a judging section, the parts without one are left out.
-    judged_parts = [part for part in suite.leaves if part.judging is not None]
-    jobs = []
-    for part in judged_parts or suite.leaves:
-        images = judging.evaluation_images(part)
-        ready = selected_in_store(part, opened, store, images)
-        if cell_ids := judging.cells_in_store(opened, ready, images):
-            jobs.append((cell_ids, images, settings_of(part)))
-    if not jobs:
-        raise UserError(
-            f"{store.name} has no finished cell of the suite {suite.name!r}: run `harness run --suite {choice.suite}` "
-            "first, and give --dataset, --scale and --set the values of that run."
-        )
+    # Parts are judged one by one.
+    jobs = [
+        (part.cell_ids, part.images, settings_of(part.suite))
+        for part in stored_parts(suite, choice.suite, opened, store)
+    ]
     all_ids = list(dict.fromkeys(cell_id for cell_ids, _, _ in jobs for cell_id in cell_ids))
     if dry_run:
         rows = [row._asdict() for job in jobs for row in judging.plan(opened, *job)]
@@ -309,14 +301,3 @@ def _health(opened: Store, tournaments: list[str]) -> list[dict[str, Any]]:
 def _share(value: Any) -> Any:
     """Return a share as a percentage, and other values as they are."""
     return f"{100 * value:.1f}" if isinstance(value, float) else value
-
-
-def _judges(members: list[str] | None) -> tuple[dict[str, str], ...] | None:
-    """Return the settings of the judges given as ``MODEL`` or ``MODEL@URL``."""
-    if not members:
-        return None
-    judges = []
-    for member in members:
-        name, _, url = member.partition("@")
-        judges.append({"name": name, **({"base_url": url} if url else {})})
-    return tuple(judges)

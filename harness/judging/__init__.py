@@ -1,4 +1,4 @@
-"""LLM Rank: a panel of judges compares units of every pair of methods, which gives win rates."""
+"""Judging of units: win rates from pairs (LLM Rank), and concepts that are named and detected (:mod:`.explaining`)."""
 
 # Imported for its side effect: registers the packaged networks with the proxy panel.
 import harness.judging.encoders  # noqa: F401

@@ -18,12 +18,13 @@ from harness.judging.asking import OpenContest, ask_members
 from harness.judging.pairs import Units, comparisons, tokens_per_side, units_of
 from harness.judging.scoring import WIN_RATE_VERSION, rescore
 from harness.judging.selection import Contest, contests, require_same_images
+from harness.judging.stored_replies import last_replies
 from harness.progress import Reporter, Silent
 from harness.suites import Judging, Suite
-from judges.base import CallEstimate, Judge, Key, Preparation, Question
+from judges.base import CallEstimate, Judge, Preparation, Question
 from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, content_hash, grid_of
 from judges.guarding import guarded
-from judges.panel import LastReply, Panel, Wanted, described, id_of, make_panel, open_questions
+from judges.panel import Panel, Wanted, described, id_of, make_panel, open_questions
 from judges.prompt import Prompt, prompt_for
 from results import Store
 from results.store import judgments
@@ -120,7 +121,7 @@ def plan(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judgi
         if not schedule.panel.judges:
             rows.append(_planned_for_nobody(schedule))
         for member in schedule.panel.judges:
-            answered = _last_replies(store, member, schedule.prompt)
+            answered = last_replies(store, member, schedule.prompt)
             n_questions = schedule.n_questions(member)
             n_open = len(open_questions(member, schedule.questions, schedule.prompt, answered))
             with guarded(described(member), "estimate"):
@@ -144,7 +145,7 @@ def plan(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judgi
 
 def _planned_for_nobody(schedule: _Schedule) -> Planned:
     """Return the number of questions of a panel that nobody has joined yet."""
-    n = len({(question.grid_a.key, question.grid_b.key) for question in schedule.questions})
+    n = len({(question.grid_a.key, question.subject) for question in schedule.questions})
     n_pairs = int((schedule.frame["order"] == 1).sum())
     title, panel = schedule.contest.title, schedule.panel.id
     return Planned(title, panel, "nobody yet", len(schedule.contest.entrants), n_pairs, n, 0, n, 0, 0)
@@ -190,7 +191,7 @@ def judge(
     members: list[tuple[Judge, list[OpenContest]]] = []
     left_open: list[tuple[Judge, _Schedule, list[Question]]] = []
     for member, judged_schedules in _by_judge(schedules):
-        answered = _last_replies(store, member, judged_schedules[0].prompt)
+        answered = last_replies(store, member, judged_schedules[0].prompt)
         jobs = [(s, open_questions(member, s.questions, s.prompt, answered)) for s in judged_schedules]
         for schedule, questions in jobs:
             n_kept[schedule.tournament] += schedule.n_questions(member) - len(questions)
@@ -201,7 +202,7 @@ def judge(
         left_open += [(member, s, questions) for s, questions in jobs if member.answers_later]
     failures = ask_members(store, members, album, reporter, release)
     for member, schedule, questions in left_open:
-        answered = _last_replies(store, member, schedule.prompt)
+        answered = last_replies(store, member, schedule.prompt)
         n_asked[schedule.tournament] -= len(open_questions(member, questions, schedule.prompt, answered))
     for schedule in schedules:
         if schedule.panel.joins_freely:
@@ -308,7 +309,7 @@ def _with_grids(
 
     questions = [Question(grid(row.cell_a, row.row_a), grid(row.cell_b, row.row_b)) for row in frame.itertuples()]
     with_keys = frame.drop(columns=["row_a", "row_b"]).assign(
-        grid_a=[question.grid_a.key for question in questions], grid_b=[question.grid_b.key for question in questions]
+        grid_a=[question.grid_a.key for question in questions], grid_b=[question.subject for question in questions]
     )
     return with_keys, questions
 
@@ -335,14 +336,3 @@ def _record_schedule(store: Store, schedule: _Schedule) -> None:
         notes=schedule.notes,
     )
     judgments.record_tournament(store, record, pd.DataFrame(), schedule.frame)
-
-
-def _last_replies(store: Store, member: Judge, prompt: Prompt) -> dict[Key, LastReply]:
-    judge_id = id_of(member)
-    frame = judgments.last_replies(store, judge_id, prompt.version)
-    return {
-        Key(judge_id, prompt.version, row.grid_a, row.grid_b): LastReply(
-            int(row.attempt), row.answer is not None, bool(row.came), bool(row.cut_off)
-        )
-        for row in frame.itertuples()
-    }

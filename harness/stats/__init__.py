@@ -6,6 +6,7 @@ All functions of judgments take the same data frame; :mod:`harness.stats.consens
 from __future__ import annotations
 
 from harness.stats.consensus import consensus
+from harness.stats.detection import Detections, JudgedMean, mean_over_judges
 from harness.stats.health import judge_health, krippendorff_alpha
 from harness.stats.matrix import pairwise, pairwise_matrix
 from harness.stats.standard_errors import (
@@ -18,12 +19,15 @@ from harness.stats.strength import bradley_terry
 from harness.stats.win_rates import win_rates
 
 __all__ = [
+    "Detections",
+    "JudgedMean",
     "bradley_terry",
     "clustered_standard_error",
     "consensus",
     "jackknife_standard_error",
     "judge_health",
     "krippendorff_alpha",
+    "mean_over_judges",
     "pairwise",
     "pairwise_matrix",
     "proportion_standard_error",

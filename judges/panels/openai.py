@@ -21,7 +21,7 @@ from judges.chat_completion import read_completion, unusable
 from judges.grids import Album, Grid
 from judges.http_reply import ACCEPT, NoCookies, UnusableBody, read_body
 from judges.panel import PANELS, SETTINGS, Wanted
-from judges.prompt import REPLY_SCHEMA, Prompt
+from judges.prompt import Prompt
 from judges.redaction import redactor
 from judges.sampling import SEED, LanguageModelJudge, optional_package, requested_models, sampling_of
 from methods.errors import UserError
@@ -187,16 +187,16 @@ class OpenAIJudge(LanguageModelJudge):
         return key
 
     def _body(self, question: Question, prompt: Prompt, album: Album) -> dict[str, Any]:
-        pictures = [_data_url(grid, album) for grid in (question.grid_a, question.grid_b)]
+        pictures = [_data_url(grid, album) for grid in question.pictures]
         content: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}} for url in pictures]
-        content.append({"type": "text", "text": prompt.text})
+        content.append({"type": "text", "text": prompt.text_for(question.concept)})
         body: dict[str, Any] = {
             "model": self.name,
             "messages": [{"role": "user", "content": content}],
             **sampling_of(question),
         }
         if self._options.structured and prompt.structured:
-            schema = {"name": "verdict", "strict": True, "schema": REPLY_SCHEMA}
+            schema = {"name": "verdict", "strict": True, "schema": dict(prompt.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 

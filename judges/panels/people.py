@@ -41,7 +41,7 @@ class PeopleJudge(Judge):
     @classmethod
     def prepare(cls, preparation: Preparation) -> None:
         """Draw the grids and write the ballot, after which the page can be opened."""
-        grids = {grid.key: grid for question in preparation.questions for grid in (question.grid_a, question.grid_b)}
+        grids = {grid.key: grid for question in preparation.questions for grid in question.pictures}
         for number, grid in enumerate(grids.values()):
             preparation.progress(number, len(grids), f"grids of {preparation.title}")
             preparation.album.file(grid)
@@ -52,7 +52,7 @@ class PeopleJudge(Judge):
                 preparation.title,
                 preparation.prompt.version,
                 preparation.prompt.text,
-                [(question.grid_a.key, question.grid_b.key) for question in preparation.questions],
+                [(question.grid_a.key, question.subject) for question in preparation.questions],
             ),
         )
 
@@ -78,7 +78,7 @@ class PeopleJudge(Judge):
         return Reply(self.key(question, prompt), question.attempt, text, reason, vote.seconds, replied_at=vote.at)
 
     def _question(self, question: Question, prompt: Prompt) -> ballots.Question:
-        return ballots.Question(prompt.version, question.grid_a.key, question.grid_b.key)
+        return ballots.Question(prompt.version, question.grid_a.key, question.subject)
 
     def _votes(self) -> tuple[Vote, ...]:
         return read_votes(self._folder, self.name).votes if self._folder is not None else ()

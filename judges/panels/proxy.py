@@ -118,7 +118,7 @@ class ProxyJudge(Judge):
 
     def _look(self, questions: Sequence[Question], album: Album, batch_size: int = 16) -> None:
         """Embed every image of the questions that was not embedded before, each once."""
-        grids = [grid for question in questions for grid in (question.grid_a, question.grid_b)]
+        grids = [grid for question in questions for grid in question.pictures]
         tiles = {(tile.content, grid.view): replace(tile, token=None) for grid in grids for tile in grid.tiles}
         fresh = {name: tile for name, tile in tiles.items() if name not in self._vectors}
         if not fresh:
@@ -132,11 +132,12 @@ class ProxyJudge(Judge):
 
     def _reply(self, question: Question, prompt: Prompt) -> Reply:
         key = self.key(question, prompt)
-        a, b = self._tightness(question.grid_a), self._tightness(question.grid_b)
+        grid_a, grid_b = question.pictures
+        a, b = self._tightness(grid_a), self._tightness(grid_b)
         coin = hashlib.blake2b("|".join(key).encode(), digest_size=1).digest()[0] % 2 == 0
         content = {
-            "reasoning_a": _reason(a, question.grid_a),
-            "reasoning_b": _reason(b, question.grid_b),
+            "reasoning_a": _reason(a, grid_a),
+            "reasoning_b": _reason(b, grid_b),
             "answer": "A" if a > b or (a == b and coin) else "B",
         }
         return Reply(key, question.attempt, json.dumps(content), "tie" if a == b else "stop")

@@ -217,9 +217,9 @@ def _advice(error: Exception) -> str:
 
 def _messages(question: Question, prompt: Prompt, album: Album) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = [
-        {"type": "image_pil", "image_pil": _picture(grid, album)} for grid in (question.grid_a, question.grid_b)
+        {"type": "image_pil", "image_pil": _picture(grid, album)} for grid in question.pictures
     ]
-    return [{"role": "user", "content": [*content, {"type": "text", "text": prompt.text}]}]
+    return [{"role": "user", "content": [*content, {"type": "text", "text": prompt.text_for(question.concept)}]}]
 
 
 def _picture(grid: Grid, album: Album) -> Image.Image:
@@ -233,7 +233,7 @@ def _sampling_params(question: Question, prompt: Prompt) -> Any:
     if not prompt.structured:
         return vllm.SamplingParams(**sampling_of(question))
     structured = importlib.import_module("vllm.sampling_params").StructuredOutputsParams(
-        json=reply_schema(REASON_CHARS)
+        json=reply_schema(min(REASON_CHARS, prompt.text_chars or REASON_CHARS), prompt.schema)
     )
     return vllm.SamplingParams(**sampling_of(question), structured_outputs=structured)
 

@@ -16,7 +16,7 @@ from results.app.sorting import FAILED, SECTIONS, Sorting, default_column, secti
 from results.app.theme import marks
 from results.app.titles import DIRECTIONS, visible
 from results.boards.board import Board, Column, Row
-from results.boards.lead_columns import column_name, lead_of, unit_text
+from results.boards.lead_columns import column_name, judged_by, lead_of, unit_text
 from results.boards.panel_kind import is_proxy
 from results.boards.ranking import BY_CONSTRUCTION, is_ranked
 from results.boards.value_text import absent_text, observed
@@ -184,6 +184,7 @@ def explanation(board: Board, column: Column) -> str:
     kind, count = observed(board.rows, column)
     parts = [lead.explanation if lead else "", DIRECTIONS[column.direction] if column.direction != "none" else ""]
     parts += [f"over {count} {kind}"] if kind and count is not None else []
+    parts.append(judged_by(column))
     if column.panel_agreement is not None:
         parts.append(with_minus(f"panel agreement {column.panel_agreement:.2f}"))
     if column.panel_at_chance:

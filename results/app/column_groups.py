@@ -13,7 +13,7 @@ from results.comparison.headline import FAITHFULNESS
 LEADERS: Mapping[str, Sequence[str]] = {
     "interpretability": HEADLINE,
     "faithfulness": FAITHFULNESS,
-    "judged": ("win_rate",),
+    "judged": ("win_rate", "autointerp"),
     "stability": ("stability", "token_sensitivity"),
     "cost": ("fit_seconds", "encode_macs", "parameters"),
 }
@@ -28,7 +28,13 @@ _FURTHER: Mapping[str, Sequence[str]] = {
         *("nearest_cosine_median", "nearest_cosine_p95", "unique_units", "unit_overlap", "unit_overlap_across"),
     ),
     "classes": ("class_purity", "class_purity_adjusted", "polysemanticity"),
-    "chance levels": ("class_purity_chance", "ms_score_null", "ms_score_token_null", "polysemanticity_null"),
+    "chance levels": (
+        "autointerp_control",
+        "class_purity_chance",
+        "ms_score_null",
+        "ms_score_token_null",
+        "polysemanticity_null",
+    ),
 }
 _GROUP_OF: Mapping[str, str] = {metric: group for group, metrics in _FURTHER.items() for metric in metrics}
 #: Groups in the order in which they are shown.

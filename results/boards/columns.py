@@ -11,7 +11,7 @@ from results.boards.board import Column, digits_of
 from results.store.records import DEVICE_UNITS
 
 COLUMN_ORDER = (
-    *("ms_score_token_adjusted", "ms_score", "ms_score_adjusted", "win_rate"),
+    *("ms_score_token_adjusted", "ms_score", "ms_score_adjusted", "win_rate", "autointerp"),
     *("r2", "accuracy", "accuracy_recovered", "agreement", "kl"),
     *("stability", "stability_alive", "stability_writer", "token_sensitivity"),
     *("l0", "alive_fraction", "expansion_factor", "fit_seconds", "encode_macs"),
@@ -26,7 +26,15 @@ DETAILS = frozenset(
         # Its level of chance depends on the density of the codes, so it misleads between sparse and dense ones.
         "ms_score_adjusted",
         *("unique_units", "unit_overlap", "unit_overlap_across", "ms_score_patch", "ms_score_cls"),
-        *("fvu", "r2_pooled", "agreement_recovered", "stability_alive", "fit_peak_memory", "parameters"),
+        *(
+            "fvu",
+            "r2_pooled",
+            "agreement_recovered",
+            "stability_alive",
+            "fit_peak_memory",
+            "parameters",
+            "autointerp_gap",
+        ),
     }
 )
 

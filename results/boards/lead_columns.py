@@ -44,6 +44,10 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
     },
     "judged": {
         "win_rate": Lead("win rate", "share of comparisons with the other methods that its units won", "comparisons"),
+        "autointerp": Lead(
+            "detection", "balanced accuracy of judges that look for a unit's named concept; 50 is chance", "units"
+        ),
+        "autointerp_gap": Lead("detection above control", "the same minus that with another unit's concept", "units"),
     },
     "stability": {
         "stability": Lead("stability", "similarity of the units of two initialisation seeds"),
@@ -85,6 +89,7 @@ _NAMES: Mapping[str, str] = {
     "latency_ms": "latency",
     "efficiency_ratio": "latency relative to the backbone",
     "macs": "multiply-adds",
+    "autointerp_control": "detection with another unit's concept",
 }
 OTHER = "other"
 GROUPS = (*LEADS, OTHER)
@@ -119,6 +124,14 @@ def column_name(column: Column, *, with_panel: bool = True, with_variant: bool =
     """
     panel = "proxy " if with_panel and is_proxy(column.panel) else ""
     return panel + metric_name(column.metric) + (column.key.removeprefix(column.metric) if with_variant else "")
+
+
+def judged_by(column: Column) -> str:
+    """Return the judges of a column in words; empty for a win rate, whose note names them, and without judges."""
+    if not column.panel or column.metric == "win_rate":
+        return ""
+    kind, _, judges = column.panel.partition(":")
+    return f"judged by {judges.replace('+', ', ')} ({kind})"
 
 
 def unit_text(column: Column) -> str:

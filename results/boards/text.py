@@ -11,7 +11,7 @@ from typing import NamedTuple
 from results.boards.board import Board, Column, Floor, Row
 from results.boards.columns import is_detail
 from results.boards.families import GROUP_HEADINGS
-from results.boards.lead_columns import INTERPRETABILITY, column_name, group_of, heading, lead_of, position
+from results.boards.lead_columns import INTERPRETABILITY, column_name, group_of, heading, judged_by, lead_of, position
 from results.boards.trials import marked
 from results.boards.value_text import (
     MARKS,
@@ -101,6 +101,7 @@ def _column_line(board: Board, column: Column) -> str:
     kind, count = observed(board.rows, column)
     if kind:
         parts.append(f"over {count} {kind}" if count is not None else f"the number after 'of' counts {kind}")
+    parts += filter(None, [judged_by(column)])
     if column.panel_agreement is not None:
         parts.append(f"panel agreement (Krippendorff's alpha: 1 perfect, 0 chance) {column.panel_agreement:.2f}")
     if column.panel_at_chance:

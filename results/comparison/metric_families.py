@@ -21,6 +21,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("accuracy", "accuracy_recovered"),
     ("agreement", "agreement_recovered"),
     ("fvu", "r2_pooled"),
+    ("autointerp", "autointerp_gap"),
 )
 _FAMILY_OF = {metric: family for family in FAMILIES for metric in family}
 

@@ -18,7 +18,7 @@ from results import tables
 from results.atomic import partial_file
 from results.boards.board import FRAME_SUFFIXES, Board, BoardKey, Row, board_frame, require_metrics
 from results.boards.families import GROUP_HEADINGS
-from results.boards.lead_columns import column_name, lead_of
+from results.boards.lead_columns import column_name, judged_by, lead_of
 from results.boards.trials import marked
 from results.boards.value_text import (
     UNITS_NOTE,
@@ -141,6 +141,8 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
                 if count is not None
                 else f"{column.key}: the number after 'of' counts {kind}"
             )
+        if judges := judged_by(column):
+            notes.append(f"{column.key}: {judges}")
         if column.panel_agreement is not None:
             notes.append(f"{column.key}: panel agreement (Krippendorff's alpha) {column.panel_agreement:.2f}")
         if column.panel_at_chance:

@@ -23,7 +23,7 @@ from results.store.records import grouped
 #: Largest number of rows of a table that is read as a whole. A file of some kilobytes can hold billions of equal rows.
 MAX_ROWS: Mapping[str, int] = {
     **dict.fromkeys(("runs", "cells", "tournaments", "win_rates", "group_scores"), 200_000),
-    **dict.fromkeys(("scores", "outcomes", "images", "comparisons", "replies"), 20_000_000),
+    **dict.fromkeys(("scores", "outcomes", "images", "comparisons", "replies", "explanations"), 20_000_000),
     **dict.fromkeys(("units", "unit_maps", "curves"), 2_000_000_000),
 }
 #: Largest number of units of a cell; the units of a cell are read as a whole.

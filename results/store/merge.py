@@ -38,13 +38,19 @@ class _Keyed(NamedTuple):
     keys: tuple[str, ...]
     moment: str | None
     """column with the time of a row"""
+    where: str = "true"
+    """condition of the rows `s` that are merged so"""
 
 
+_OF_FINISHED = "s.cell_id IN (SELECT cell_id FROM main.cells WHERE status = 'finished')"
 _KEYED = {
     "runs": _Keyed(("run_id",), "started_at"),
     "images": _Keyed(("dataset", "index"), None),
     "replies": _Keyed(("judge", "prompt_version", "grid_a", "grid_b", "attempt"), "replied_at"),
     "group_scores": _Keyed(("group_id", "metric", "version"), "measured_at"),
+    # Judges are asked after a cell is measured, maybe on another machine: what they add is taken from any store.
+    "scores": _Keyed(("cell_id", "metric", "version", "params_hash"), None, f"s.panel IS NOT NULL AND {_OF_FINISHED}"),
+    "explanations": _Keyed(("cell_id", "unit", "judge", "prompt_version"), None, _OF_FINISHED),
 }
 
 
@@ -106,7 +112,8 @@ def merge(
 
     A cell that several stores have is taken once. If its scores differ beyond rounding, that is a conflict. Between two
     environments larger differences count as rounding. Differences in times and memory, which depend on the machine, are
-    not conflicts, and a finished cell takes precedence over a failed one.
+    not conflicts, and a finished cell takes precedence over a failed one. Scores of judge panels are no part of that
+    comparison: a panel's score that only one store has is taken from there.
 
     Args:
         out: the new store.
@@ -172,7 +179,8 @@ class _Source:
         environments = [cell["environment"] for cell in self.cells.values() if cell["environment"]]
         self.environments = list({canonical_json(environment): environment for environment in environments}.values())
         frame = self.store.query(
-            "SELECT cell_id, metric, version, params_hash, coalesce(unit, '') AS unit, value FROM scores"
+            "SELECT cell_id, metric, version, params_hash, coalesce(unit, '') AS unit, value FROM scores "
+            "WHERE panel IS NULL"
         )
         scores = [score for score in records_of(frame) if score["unit"] not in DEVICE_UNITS]
         self.scores = {
@@ -330,7 +338,7 @@ def _write(
                     for table in tables:
                         _copy(opened, source, table, columns, f"{key} IN (SELECT unnest(?::VARCHAR[]))", [names])
             # For rows with a key of their own, the first one stays, or with "newest" the later one.
-            for table, (keys, moment) in _KEYED.items():
+            for table, (keys, moment, where) in _KEYED.items():
                 same = " AND ".join(f't."{key}" = s."{key}"' for key in keys)
                 for source in sources:
                     columns = columns_of[source.catalog]
@@ -339,7 +347,8 @@ def _write(
                             f"DELETE FROM {table} t USING {source.catalog}.main.{table} s "
                             f'WHERE {same} AND s."{moment}" > t."{moment}"'
                         )
-                    _copy(opened, source, table, columns, f"NOT EXISTS (SELECT 1 FROM main.{table} t WHERE {same})", [])
+                    missing = f"NOT EXISTS (SELECT 1 FROM main.{table} t WHERE {same})"
+                    _copy(opened, source, table, columns, f"{where} AND {missing}", [])
         counts = {
             table: int(opened.execute(f"SELECT count(*) FROM main.{table}").fetchall()[0][0])
             for table in schema.current_columns()

@@ -21,12 +21,13 @@ from results.store.file_state import FileState
 from results.store.records import grouped
 from results.store.text_limits import MAX_TEXT, cut_sql, longest_text
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 # MIGRATIONS[v] are the statements that take a store from version v to v + 1. They only ADD tables and columns
 # (`reader_views` relies on it), and once released they never change.
 MIGRATIONS: Mapping[int, str] = {
-    version: Path(__file__).with_name(f"migration_{version}.sql").read_text(encoding="utf-8") for version in range(1, 6)
+    version: Path(__file__).with_name(f"migration_{version}.sql").read_text(encoding="utf-8")
+    for version in range(1, SCHEMA_VERSION)
 }
 
 

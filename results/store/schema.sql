@@ -1,4 +1,4 @@
--- The schema of one results store (a DuckDB file), version 6.
+-- The schema of one results store (a DuckDB file), version 7.
 --
 -- A new store is made from this file. An older one is brought here by the migrations in schema.py. Migrations only
 -- ever ADD tables and columns, because readers show an older store as it is, with the missing columns NULL; a changed
@@ -191,9 +191,9 @@ CREATE TABLE replies (
     judge               VARCHAR NOT NULL, -- judge id: kind, name, hash of its settings
     prompt_version      VARCHAR NOT NULL,
     grid_a              VARCHAR NOT NULL, -- as shown
-    grid_b              VARCHAR NOT NULL,
+    grid_b              VARCHAR NOT NULL, -- of a question about one picture: hash of the concept, or empty
     attempt             INTEGER NOT NULL, -- 1, then 2 and 3 where the ones before were invalid
-    answer              VARCHAR,          -- 'A', 'B', or NULL: invalid
+    answer              VARCHAR,          -- 'A' or 'B'; a concept; 'yes' or 'no'; NULL: invalid
     reasoning_a         VARCHAR,
     reasoning_b         VARCHAR,
     problem             VARCHAR,          -- why it is invalid
@@ -204,6 +204,23 @@ CREATE TABLE replies (
     seconds             DOUBLE,
     replied_at          TIMESTAMPTZ,
     PRIMARY KEY (judge, prompt_version, grid_a, grid_b, attempt)
+);
+
+-- Concepts that judges gave to units, and how well they found them in other images (since version 7).
+CREATE TABLE explanations (
+    cell_id         VARCHAR NOT NULL,
+    unit            INTEGER NOT NULL,     -- as units.unit
+    judge           VARCHAR NOT NULL,     -- as replies.judge
+    prompt_version  VARCHAR NOT NULL,     -- of both prompts, as "explain-1+detect-1"
+    concept         VARCHAR,              -- NULL: no valid name
+    n_positive      INTEGER,              -- valid answers on held-out top images of the unit
+    n_negative      INTEGER,              -- valid answers on images outside of its top images
+    true_positives  INTEGER,              -- "yes" among n_positive
+    true_negatives  INTEGER,              -- "no" among n_negative
+    balanced_accuracy DOUBLE,             -- NULL: too few valid answers on a side
+    control         DOUBLE,               -- the same with the concept of another unit
+    control_unit    INTEGER,              -- the other unit
+    PRIMARY KEY (cell_id, unit, judge, prompt_version)
 );
 
 -- How a fit went (since version 3). No key and no index, as for units.

@@ -19,7 +19,7 @@ _FIRST, _LAST = "2020-01-01", "2200-01-01"
 _BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _SHOWN = 60
 #: Tables that are too long to be read text by text.
-_LONG = frozenset({"units", "unit_maps", "curves", "comparisons", "replies", "outcomes"})
+_LONG = frozenset({"units", "unit_maps", "curves", "comparisons", "replies", "outcomes", "explanations"})
 
 
 @check("content")
@@ -81,6 +81,7 @@ _COUNTS = {
     **{("unit_maps", name): 0 for name in ("unit", "side")},
     ("runs", "n_planned"): 0,
     ("group_scores", "n"): 0,
+    **{("explanations", name): 0 for name in ("unit", "n_positive", "n_negative", "true_positives", "true_negatives")},
 }
 
 

@@ -21,7 +21,11 @@ FULL = '{"reasoning_a": "dogs", "reasoning_b": "nothing shared", "answer": "A"}'
 def test_the_prompt_must_not_change_without_a_new_version() -> None:
     """These must not change: stored replies belong to the text they answered."""
     known = {
-        prompt.version: (hashlib.blake2b(prompt.text.encode(), digest_size=8).hexdigest(), *prompt[2:])
+        prompt.version: (
+            hashlib.blake2b(prompt.text.encode(), digest_size=8).hexdigest(),
+            prompt.structured,
+            prompt.max_attempts,
+        )
         for prompt in (prompt_for(style, protocol) for protocol in PROTOCOLS.names() for style in ("plain", "outlined"))
     }
     assert known == {

@@ -19,9 +19,11 @@ from paths import FIXTURES
 from PIL import Image
 
 from judges.base import Judge, Question, Reply
+from judges.concepts import DETECT, EXPLAIN
 from judges.grids import Album, Grid, Tile
 from judges.panel import Wanted, ask, make_panel
 from judges.panels.vllm import ENVIRONMENT
+from judges.parsing import MAX_CONCEPT_CHARS
 from judges.prompt import PROMPT, REPLY_SCHEMA, prompt_for, reply_schema
 from methods.errors import UserError
 
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.run
 
 FIXTURES = FIXTURES
 SIGNATURES = json.loads((FIXTURES / "vllm_signatures.json").read_text(encoding="utf-8"))
+YES = '{"answer": "yes"}'
 RIGHT = '{"reasoning_a": "x", "reasoning_b": "y", "answer": "B"}'
 
 
@@ -190,6 +193,28 @@ def test_the_papers_protocol_is_free_text_that_is_never_repeated(vllm: Recorder,
     assert vllm.sampled == [{"temperature": 0.0, "max_tokens": 256, "seed": 42}] * 2
     vllm.say = lambda asked: (f"Sure!\n{RIGHT}", "stop")
     assert [reply.verdict.answer for reply in judged(tmp_path, 2, ["m"], protocol="paper")] == ["B", "B"]
+
+
+def test_concepts_are_named_and_detected_with_schemas_of_their_own(vllm: Recorder, tmp_path: Path) -> None:
+    vllm.say = lambda asked: (
+        '{"concept": "dogs"}' if "Name the" in asked[0][0]["content"][-1]["text"] else YES,
+        "stop",
+    )
+    (judge,) = make_panel("vllm", Wanted("vit", ({"name": "m"},))).judges
+    album = Album(Squares(), tmp_path)
+    single = Grid((Tile("a", 0),), side=1)
+    kept: list[Reply] = []
+    with judge:
+        ask(judge, [Question(Grid((Tile("a", 0),)))], EXPLAIN, album, kept.extend)
+        ask(judge, [Question(single, concept="dogs"), Question(single, concept="cats")], DETECT, album, kept.extend)
+    assert [EXPLAIN.read(kept[0].text).answer, DETECT.read(kept[1].text).answer] == ["dogs", "yes"]
+    assert len({reply.key for reply in kept}) == 3 and {reply.attempt for reply in kept} == {1}
+    schemas = [sampled["structured_outputs"]["json"] for sampled in vllm.sampled]
+    assert schemas == [reply_schema(MAX_CONCEPT_CHARS, EXPLAIN.schema), DETECT.schema, DETECT.schema]
+    contents = [message[0]["content"] for message in vllm.asked]
+    assert [part["type"] for part in contents[0]] == [part["type"] for part in contents[1]] == ["image_pil", "text"]
+    assert [content[0]["image_pil"].size for content in contents] == [(1008, 1008), (336, 336), (336, 336)]
+    assert 'Concept: "cats"' in contents[2][1]["text"]
 
 
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:

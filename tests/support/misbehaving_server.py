@@ -19,10 +19,12 @@ RIGHT = json.dumps({"reasoning_a": "one thing", "reasoning_b": "many things", "a
 
 #: What a question gets, by its number; each may depend on how often it was asked.
 Behaviour = Callable[[int], str]
+#: The text of a right reply to the body of a request.
+Answer = Callable[[dict[str, Any]], str]
 
 
 class Server:
-    """Counts what it was asked; ``seen`` by the two pictures, ``at_once`` the most requests open together."""
+    """Counts what it was asked; ``seen`` by pictures and text, ``at_once`` the most requests open together."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
@@ -37,7 +39,7 @@ class Server:
 
 
 @contextmanager
-def serving(behaviour: Behaviour) -> Iterator[Server]:
+def serving(behaviour: Behaviour, answer: Answer = lambda body: RIGHT) -> Iterator[Server]:
     server = Server(behaviour)
 
     class Handler(BaseHTTPRequestHandler):
@@ -48,7 +50,7 @@ def serving(behaviour: Behaviour) -> Iterator[Server]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            name = "".join(str(hash(part["image_url"]["url"])) for part in body["messages"][0]["content"][:2])
+            name = " ".join(str(hash(json.dumps(part))) for part in body["messages"][0]["content"])
             with server.lock:
                 server.bodies.append(body)
                 server.headers.append({key.lower(): value for key, value in self.headers.items()})
@@ -58,14 +60,14 @@ def serving(behaviour: Behaviour) -> Iterator[Server]:
                 server.at_once = max(server.at_once, server.open)
                 how = behaviour(number) if server.seen[name] == 1 else behaviour(-number - 1) or behaviour(number)
             try:
-                self.act(how)
+                self.act(how, answer(body))
                 with server.lock:
                     server.said[name] += how in ("right", "slow")
             finally:
                 with server.lock:
                     server.open -= 1
 
-        def act(self, how: str) -> None:
+        def act(self, how: str, right: str) -> None:
             if how == "slow":
                 time.sleep(0.3)
             if how == "hangs":
@@ -78,10 +80,10 @@ def serving(behaviour: Behaviour) -> Iterator[Server]:
                 return self.reply(int(how), {"error": {"message": f"no: {self.headers.get('Authorization')}"}})
             content, reason = {
                 "truncated": ('{"reasoning_a": "a long story about', "length"),
-                "cut after": (RIGHT[:-1], "length"),
+                "cut after": (right[:-1], "length"),
                 "prose": ("Grid A is more coherent.", "stop"),
                 "wrong keys": ('{"winner": "A"}', "stop"),
-            }.get(how, (RIGHT, "stop"))
+            }.get(how, (right, "stop"))
             message = {"role": "assistant", "content": content}
             shape = {"choices": [{"message": message, "finish_reason": reason}], "usage": {"prompt_tokens": 9}}
             if how == "drips":

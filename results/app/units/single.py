@@ -22,6 +22,7 @@ from results.app.queries_units import TOP, UnitList
 from results.app.titles import plain, visible
 from results.app.units import facts, favourites
 from results.app.units.around import show_family, show_judged, show_near
+from results.app.units.concepts import MEANING, concept_sentences
 from results.app.units.labels import labels_of
 from results.app.units.listing import Cell, address_of, listed_units
 from results.app.units.notes import note
@@ -69,6 +70,8 @@ def show_unit(store: Store, cell: Cell, gallery: Gallery, asked: str, heading: A
     label = labels_of(store, cell.id, [unit]).get(number)
     heading.title(f"Unit {number}" + (f" · {plain(label)}" if label else ""))
     _sentences(unit)
+    for sentence in concept_sentences(store, cell.id, number):
+        st.markdown(plain(sentence), help=MEANING)
     # Side by side on a wide page, one below the other on a narrow one.
     with st.container(horizontal=True, gap="medium"):
         if unit["alive"]:

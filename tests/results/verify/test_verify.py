@@ -20,6 +20,7 @@ from harness.metrics.recovered_share import recovered_share
 from results import CellRecord, ScoreRecord, Store, open_store
 from results.store import judgments
 from results.store.canonical import canonical_json
+from results.store.explanations import ExplanationRecord, record_explanations
 from results.store.judgments import ReplyRecord, TournamentRecord
 from results.store.outcomes import ImageOutcome
 from results.store.unit_maps import pack
@@ -168,6 +169,19 @@ def judge(store: Store, first: str, second: str) -> None:
         for a, b, answer in zip(frame.grid_a, frame.grid_b, answers, strict=True)
     ]
     judgments.record_replies(store, replies)
+    concept = ExplanationRecord(
+        cell_id=first,
+        unit=1,
+        judge="one",
+        prompt_version="explain-1+detect-1",
+        concept="dogs",
+        n_positive=4,
+        n_negative=5,
+        true_positives=3,
+        true_negatives=5,
+        balanced_accuracy=0.875,
+    )
+    record_explanations(store, first, ["one"], concept.prompt_version, [concept], [], replaces=[])
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +285,7 @@ BATCHES = {
         ("UPDATE win_rates SET rank = 2", "tournaments", "has the rank 2"),
         ("UPDATE win_rates SET win_rate = 0.7 WHERE wins = 4", "tournaments", "won 4 of 5"),
         ("UPDATE replies SET answer = 'A' WHERE answer = 'B'", "recount", "a recount of its replies"),
+        ("UPDATE explanations SET true_positives = 4", "explanations", "0.875, and its answers give 1"),
     ],
     "shares of images": [
         (_score("accuracy_recovered", "value = 0.8"), "recovered", "which means accuracy 0.690000; that is 0.75"),
@@ -278,6 +293,8 @@ BATCHES = {
         (_score("fvu", "value = -0.5"), "ranges", "at least 0"),
         ("UPDATE outcomes SET positive = counted WHERE CELL1", "outcomes", "1.000000 by the outcomes of its images"),
         ("UPDATE outcomes SET n = 30 WHERE CELL2", "outcomes", "another length than 30 images"),
+        ("UPDATE explanations SET true_negatives = 6", "explanations", "more right answers than answers"),
+        ("UPDATE explanations SET unit = 99", "explanations", "a unit that does not exist"),
     ],
     "standard errors": [
         (_score("ms_score", "uncertainty = uncertainty * 1.001"), "unit scores", "that of its unit rows is 0.11547"),

@@ -238,6 +238,9 @@ def test_a_judge_that_cannot_answer_does_not_keep_the_others_from_it(store: Stor
 def test_panels_that_compare_are_refused(store: Store, images: ImageSet) -> None:
     with pytest.raises(UserError, match="'proxy' compares grids and cannot name concepts; use a panel of vision-lang"):
         explained(store, images, Explaining("proxy"))
+    # Nobody has joined it, so it has no judge that could be asked what it can.
+    with pytest.raises(UserError, match="'people' compares grids and cannot name concepts"):
+        explained(store, images, Explaining("people"))
     with pytest.raises(UserError, match="are not those that"):
         explained(store, images.subset(range(20)), settings("http://127.0.0.1:9/v1"))
 

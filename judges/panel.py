@@ -144,9 +144,9 @@ def require_concepts(panel: Panel) -> None:
     Raises:
         UserError: they cannot.
     """
-    # A panel that judges join freely may be empty, and then its class decides.
-    classes = {type(judge) for judge in panel.judges} or {panel.judge_class}
-    if not all(kind is not None and kind.names_concepts for kind in classes):
+    # A panel that judges join freely may be empty: then the class of its judges decides.
+    classes = [type(judge) for judge in panel.judges] or [panel.judge_class or Judge]
+    if not all(kind.names_concepts for kind in classes):
         raise UserError(
             f"The panel {panel.kind!r} compares grids and cannot name concepts; use a panel of vision-language models: "
             "--panel openai or vllm."

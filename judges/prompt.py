@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from judges.grids import GRID_PX
 from judges.parsing import Verdict, parse_reply
+from methods.errors import UserError
 from methods.registry import Registry
 
 #: Prompt of the default protocol. The wording is ours; its meaning is that of the ELUDe paper's (App. B.1).
@@ -83,6 +84,8 @@ class Prompt(NamedTuple):
     """largest length of a text in a reply, for judges that can enforce one; None: the judge's own"""
     picture_px: tuple[int, ...] = (GRID_PX, GRID_PX)
     """side of each picture that is shown, from which the cost of a call is estimated"""
+    panel: str | None = None
+    """kind of panel that alone can follow it; None: any"""
     reply_tokens: int = 128
     """estimated length of a reply: for comparisons half of what is allowed"""
 
@@ -100,9 +103,14 @@ def prompt_for(style: str, protocol: str = "default") -> Prompt:
     """Return the prompt of a protocol for grids of a style: "plain", or "outlined" with a version of its own.
 
     Raises:
-        UserError: an unknown protocol.
+        UserError: an unknown protocol, or one of a plugin that returns no prompt.
     """
-    return PROTOCOLS.get(protocol)(style)
+    prompt = PROTOCOLS.get(protocol)(style)
+    if not isinstance(prompt, Prompt) or prompt.max_attempts < 1:
+        raise UserError(
+            f"The judging protocol {protocol!r} must return a judges.prompt.Prompt of at least one attempt."
+        )
+    return prompt
 
 
 def with_sentence(prompt: Prompt, sentence: str, *, before: str) -> Prompt:

@@ -65,6 +65,8 @@ class CrowdOptions:
             raise UserError("--export and --import cannot be used with --dry-run or --rescore.")
         if self.export is not None and not self.export.expanduser().absolute().parent.is_dir():
             raise UserError(f"There is no folder {str(self.export.parent)!r} for the file of --export.")
+        if self.export is not None and self.answers is not None and _same_file(self.export, self.answers):
+            raise UserError("--export would overwrite the file of --import; choose another file.")
         return "people"
 
     def take_in(self, opened: Store) -> None:
@@ -73,8 +75,11 @@ class CrowdOptions:
         Raises:
             StoreError: anything in their file is wrong.
         """
-        from results.people.crowd import import_answers
+        from results.people.crowd import import_answers, require_export_path
 
+        if self.export is not None:
+            # Before anything is asked.
+            require_export_path(opened.path.parent, self.export)
         if self.answers is None:
             return
         for annotator, n in import_answers(opened.path.parent, self.answers).items():
@@ -238,10 +243,14 @@ def _of_people(opened: Store, ballots: Sequence[Ballot], turnout: Turnout) -> di
 
     for note in turnout.notes:
         typer.echo(f"note: {note}", err=True)
-    agreements = [row for ballot in ballots for row in judge_agreements(opened, ballot.tournament)]
+    agreements = [
+        {"ballot": ballot.title, "tournament": ballot.tournament, **row._asdict()}
+        for ballot in ballots
+        for row in judge_agreements(opened, ballot.tournament)
+    ]
     return {
         "people": [row._asdict() for row in turnout.rows],
-        "agreement": [row._asdict() for row in agreements],
+        "agreement": agreements,
     }
 
 
@@ -255,8 +264,9 @@ def _print_people(data: dict[str, Any]) -> None:
         print_table(
             [
                 {
-                    "judge": row["judge"].rpartition("#")[0],
-                    "other": row["other"].rpartition("#")[0],
+                    "ballot": row["ballot"],
+                    "judge": _without_hash(row["judge"]),
+                    "other": _without_hash(row["other"]),
                     "questions": row["n_questions"],
                     "same_%": _share(row["same"]),
                     "kappa": None if row["kappa"] is None else f"{row['kappa']:.2f}",
@@ -268,6 +278,16 @@ def _print_people(data: dict[str, Any]) -> None:
         if len(agreements) > _MOST_AGREEMENTS:
             out(f"and {len(agreements) - _MOST_AGREEMENTS} more; --json prints all")
         out("")
+
+
+def _without_hash(judge: str) -> str:
+    """Return the id of a judge without the hash of its settings, and with the prompt version that may follow."""
+    name, _, rest = judge.rpartition("#")
+    return f"{name}{rest[rest.index(' ') :]}" if " " in rest else name
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.expanduser().resolve() == other.expanduser().resolve()
 
 
 def _health(opened: Store, tournaments: list[str]) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from results import Store, StoreError
-from results.people.ballot import Ballot, ballot_ids, read_ballot
-from results.people.standing import standing
+from results.people.annotators import annotators
+from results.people.ballot import Ballot, Question, ballot_ids, read_ballot, readable_ballots
 from results.people.votes import bad_lines_sentence, read_votes
 from results.store import judgments
 
@@ -60,7 +60,6 @@ def turnout_of(store: Store, ballots: Sequence[Ballot]) -> Turnout:
     folder = store.path.parent
     frame = judgments.tournaments(store)
     rows: list[AnnotatorVotes] = []
-    notes: list[str | None] = []
     for ballot in ballots:
         answers = judgments.answers_by_judge(store, ballot.tournament).set_index("judge")
         for judge in itertools.chain.from_iterable(frame["judges"][frame["tournament"] == ballot.tournament]):
@@ -72,16 +71,24 @@ def turnout_of(store: Store, ballots: Sequence[Ballot]) -> Turnout:
                     ballot.tournament, ballot.title, annotator, int(answered), int(ties), len(ballot.questions), page
                 )
             )
-            try:
-                file = read_votes(folder, annotator)
-            except StoreError as error:  # a store from somebody else may have any name
-                notes.append(str(error))
-                continue
-            notes.append(bad_lines_sentence(annotator, file))
-            if elsewhere := standing(ballot, annotator, file.votes).n_elsewhere:
-                votes = "1 vote is" if elsewhere == 1 else f"{elsewhere} votes are"
-                notes.append(f"{votes} of {annotator} on questions that are not on the ballot of {ballot.title}.")
-    return Turnout(rows, list(dict.fromkeys(note for note in notes if note)))
+    return Turnout(rows, _notes(folder))
+
+
+def _notes(folder: Path) -> list[str]:
+    """Return sentences on what is left out of the files of votes beside a store."""
+    on_ballots = frozenset[Question]().union(*(ballot.question_set for ballot in readable_ballots(folder)))
+    notes: list[str | None] = []
+    for annotator in annotators(folder):
+        try:
+            file = read_votes(folder, annotator)
+        except StoreError as error:
+            notes.append(str(error))
+            continue
+        notes.append(bad_lines_sentence(annotator, file))
+        if elsewhere := sum(vote.question not in on_ballots for vote in file.votes):
+            votes = "1 vote of" if elsewhere == 1 else f"{elsewhere} votes of"
+            notes.append(f"{votes} {annotator} {'is' if elsewhere == 1 else 'are'} on questions of no ballot.")
+    return [note for note in notes if note]
 
 
 def page_address(tournament: str, annotator: str | None = None) -> str:

@@ -273,6 +273,11 @@ def _schedules(store: Store, cell_ids: Sequence[str], images: ImageSet, judging:
         wanted = Wanted(contest.backbone, judging.judges, judging.options, store.path.parent)
         panel = make_panel(judging.panel, wanted)
         prompt = prompt_for(judging.style, panel.protocol or judging.protocol)
+        if prompt.panel not in (None, panel.kind):
+            raise UserError(
+                f"The protocol {judging.protocol!r} is for the panel {prompt.panel!r} and not for {panel.kind!r}: give "
+                "another --protocol, e.g. default."
+            )
         cells = [cell for entrant in contest.entrants for cell in entrant.cells.values()]
         units = {cell: units_of(store, cell, judging.min_images) for cell in cells}
         frame, notes = comparisons(contest, units, pairs=judging.pairs, controls=judging.controls, seed=judging.seed)

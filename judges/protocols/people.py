@@ -18,7 +18,7 @@ Choose Tie if neither grid is clearer than the other.
 
 def people(style: str) -> Prompt:
     """Return the instruction for grids of a style."""
-    prompt = Prompt("people-1", TEXT, structured=False, max_attempts=1)
+    prompt = Prompt("people-1", TEXT, structured=False, max_attempts=1, panel="people")
     return prompt if style == "plain" else with_sentence(prompt, OUTLINES, before="Choose the grid")
 
 

@@ -40,7 +40,7 @@ def at_chance(panel: str, health: Any, alpha: Any) -> str:
     measured = [row for row in answered if share_of(row.get(measure), 0) is not None]
     reasons = []
     if is_people(panel):
-        reasons += _pooled(measured, measure)
+        reasons += _pooled(measured, measure, len(answered))
     elif measured and 2 * (n_above := sum(_is_above(row, measure) for row in measured)) <= len(measured):
         which = f"only {n_above}" if n_above else "none"
         reasons.append(f"{which} of {len(measured)} judges {words} more often than random answers would")
@@ -52,20 +52,21 @@ def at_chance(panel: str, health: Any, alpha: Any) -> str:
             reasons.append(
                 f"the judges' agreement (alpha {alpha:.2f} for {n_pairs} pairs) is not above that of random answers"
             )
-    return with_minus(" and ".join(reasons))
+    return with_minus(", and ".join(reasons))
 
 
-def _pooled(measured: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
+def _pooled(measured: Sequence[Mapping[str, Any]], measure: str, n_judges: int) -> list[str]:
     """Return the reason if the judges together choose the same grid in both orders no more often than by chance."""
     n_pairs = sum(map(_n_pairs, measured))
     if not n_pairs:
-        return []
+        # Many people may share few questions; then their agreement is what tells.
+        return [] if n_judges > 1 else ["no pair was answered in both orders"]
     same = sum((share_of(row.get(measure), 0) or 0.0) * _n_pairs(row) for row in measured) / n_pairs
     if share_interval(same, n_pairs)[0] > 0.5:
         return []
-    return [
-        f"they choose the same grid in both orders for {100 * same:.0f} % of {n_pairs} pairs, no more than by chance"
-    ]
+    share = f"{100 * same:.0f} % of {n_pairs} pairs"
+    why = "too few to tell from random answers" if same > 0.5 else "no more than by chance"
+    return [f"they choose the same grid in both orders for {share}, {why}"]
 
 
 def _is_above(row: Mapping[str, Any], measure: str) -> bool:

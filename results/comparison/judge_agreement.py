@@ -16,8 +16,8 @@ N_RESAMPLES = 2000
 LEVEL = 0.95
 #: Fewest unit pairs from which an interval is computed: resamples of a few are all alike.
 LEAST_PAIRS = 10
-#: Most judges that are compared with one another: of more, those with most answers.
-MAX_JUDGES = 40
+#: Most people, and most models, that are compared: of more, those with most answers.
+MAX_JUDGES = 20
 _PEOPLE = "people/"
 # Columns of the counts of a unit pair: both A, A and B, B and A, both B.
 _KINDS = {("A", "A"): 0, ("A", "B"): 1, ("B", "A"): 2, ("B", "B"): 3}
@@ -43,7 +43,7 @@ class Agreement(NamedTuple):
 
 
 def judge_agreements(store: Store, tournament: str | None = None) -> list[Agreement]:
-    """Return the agreement of each two judges in a store with common questions, people first, then the most common.
+    """Return the agreement of each two judges in a store with common questions, people against models first.
 
     Args:
         store: the store.
@@ -58,27 +58,38 @@ def judge_agreements(store: Store, tournament: str | None = None) -> list[Agreem
         else ""
     )
     frame = store.query(
-        f"SELECT judge, grid_a, grid_b, answer FROM replies {where} QUALIFY row_number() OVER "
-        "(PARTITION BY judge, grid_a, grid_b ORDER BY replied_at DESC, attempt DESC) = 1",
+        f"SELECT judge, prompt_version, grid_a, grid_b, answer FROM replies {where} QUALIFY row_number() OVER "
+        "(PARTITION BY judge, prompt_version, grid_a, grid_b ORDER BY attempt DESC) = 1",
         [] if tournament is None else [tournament],
     )
     frame = frame[frame["answer"].isin(["A", "B"]) & (frame["grid_a"] != frame["grid_b"])]
+    versions = frame.groupby("judge")["prompt_version"].nunique()
     answers: dict[str, dict[tuple[str, str], str]] = {}
-    for judge, grid_a, grid_b, answer in frame.itertuples(index=False):
-        answers.setdefault(judge, {})[grid_a, grid_b] = answer
+    for judge, version, grid_a, grid_b, answer in frame.itertuples(index=False):
+        # Replies to different prompts are never mixed.
+        name = judge if versions[judge] == 1 else f"{judge} ({version})"
+        answers.setdefault(name, {})[grid_a, grid_b] = answer
     return agreements(answers)
 
 
 def agreements(answers: Mapping[str, Mapping[tuple[str, str], str]]) -> list[Agreement]:
     """Return the agreement of each two judges from judge -> (grid A, grid B) -> answer."""
     judges = sorted(answers, key=lambda judge: (not judge.startswith(_PEOPLE), -len(answers[judge]), judge))
+    people = [judge for judge in judges if judge.startswith(_PEOPLE)]
+    models = [judge for judge in judges if not judge.startswith(_PEOPLE)]
     rows = []
-    for judge, other in itertools.combinations(judges[:MAX_JUDGES], 2):
+    for judge, other in itertools.combinations([*people[:MAX_JUDGES], *models[:MAX_JUDGES]], 2):
         common = sorted(answers[judge].keys() & answers[other].keys())
         if common:
             counts = _counts(common, [(answers[judge][key], answers[other][key]) for key in common])
             rows.append(_agreement(judge, other, counts))
-    return sorted(rows, key=lambda row: (not row.judge.startswith(_PEOPLE), -row.n_questions, row.judge, row.other))
+    return sorted(rows, key=_position)
+
+
+def _position(row: Agreement) -> tuple[int, int, str, str]:
+    """Return the order of a row: people against models, people among themselves, models among themselves."""
+    n_people = sum(judge.startswith(_PEOPLE) for judge in (row.judge, row.other))
+    return (2, 0, 1)[n_people], -row.n_questions, row.judge, row.other
 
 
 def kappa_of(counts: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ from results.boards.value_text import (
 from results.csv_guard import csv_cell
 from results.errors import StoreError
 from results.export.html import page
+from results.replaceable import require_replaceable
 from results.tables import Table
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "parquet", "markdown", "latex", "html")
 RAW = ("cells", "scores")
-#: Signature of a DuckDB file, after a checksum of eight bytes.
-_DUCKDB = b"DUCK"
 _ENDINGS = {".csv": "csv", ".parquet": "parquet", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html"}
 
 
@@ -235,25 +234,10 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         StoreError: writing fails, or the path is that of a folder, a device or a pipe, or of a results store: these
             are never overwritten.
     """
-    target = Path(path).expanduser()
-    if target.is_dir():
-        raise StoreError(f"{str(path)!r} is a folder; give the path of a file.")
-    if target.exists() and not target.is_file():
-        # Renaming a file to it would replace a device or a pipe, for all programs of the machine.
-        raise StoreError(f"{str(path)!r} is a device or a pipe, not a file; give the path of a file.")
-    if _is_database(target):
-        raise StoreError(f"{target} is a results store, which an export would overwrite; choose another file.")
+    target = require_replaceable(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with partial_file(target) as partial:
             partial.write_bytes(content)
     except OSError as error:
         raise StoreError(f"{target} cannot be written ({error.strerror}); choose another path.") from error
-
-
-def _is_database(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(12)[8:] == _DUCKDB
-    except OSError:
-        return False  # not there, or no file: writing says what is wrong

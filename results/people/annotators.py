@@ -35,10 +35,13 @@ def votes_folder(folder: Path) -> Path:
 
 
 def annotators(folder: Path) -> list[str]:
-    """Return the annotators with a file of votes beside a store, sorted; files with other names are ignored."""
+    """Return the annotators with a file of votes beside a store, sorted.
+
+    Links and files with other names are ignored.
+    """
     try:
-        names = sorted(path.name for path in votes_folder(folder).iterdir())
+        paths = sorted(votes_folder(folder).iterdir())
+        files = [path for path in paths if path.suffix == SUFFIX and path.is_file() and not path.is_symlink()]
     except OSError:
         return []
-    found = [name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)]
-    return [name for name in found if _NAME.fullmatch(name)][:MAX_ANNOTATORS]
+    return [path.stem for path in files if _NAME.fullmatch(path.stem)][:MAX_ANNOTATORS]

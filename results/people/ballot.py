@@ -5,6 +5,7 @@ It names grids by their content and contains no method, cell or unit, so that no
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -137,6 +138,15 @@ def read_ballot(folder: Path, tournament: str) -> Ballot:
         raise StoreError("There is no ballot of this tournament beside the store.")
     status = path.stat()
     return _read(path, tournament, status.st_mtime_ns, status.st_size)
+
+
+def readable_ballots(folder: Path) -> list[Ballot]:
+    """Return the ballots beside a store, the newest first, without those that cannot be read."""
+    ballots = []
+    for name in ballot_ids(folder):
+        with contextlib.suppress(StoreError):
+            ballots.append(read_ballot(folder, name))
+    return ballots
 
 
 # A page reads its ballot at every vote.

@@ -12,10 +12,11 @@ from results.atomic import partial_file
 from results.csv_guard import csv_cell, unguarded
 from results.errors import StoreError
 from results.people.annotators import MAX_ANNOTATORS, annotator_name, annotators
-from results.people.ballot import Ballot, Question, ballot_ids, grid_file, read_ballot
+from results.people.ballot import Ballot, Question, grid_file, readable_ballots
 from results.people.plain_file import read_bounded
 from results.people.standing import standing
 from results.people.votes import ANSWERS, MAX_SECONDS, Vote, append_votes, read_votes
+from results.replaceable import require_replaceable
 
 QUESTION_COLUMNS = ("question", "image_a", "image_b", "instruction")
 ANSWER_COLUMNS = ("question", "annotator", "answer")
@@ -37,6 +38,7 @@ def export_questions(folder: Path, ballots: Sequence[Ballot], file: Path, *, abs
     Raises:
         StoreError: the file cannot be written.
     """
+    require_export_path(folder, file)
     start = file.expanduser().absolute().parent
 
     def path(key: str) -> str:
@@ -58,6 +60,19 @@ def export_questions(folder: Path, ballots: Sequence[Ballot], file: Path, *, abs
     return len(questions)
 
 
+def require_export_path(folder: Path, file: Path) -> None:
+    """Check that questions may be written to a file.
+
+    Raises:
+        StoreError: it is a folder, a device, a pipe or a results store, or is among the votes, ballots or grids of the
+            store in `folder`.
+    """
+    target = require_replaceable(file).resolve()
+    for name in ("people", "grids"):
+        if target.is_relative_to((folder / name).resolve()):
+            raise StoreError(f"{str(file)!r} is in the folder {name}/ of the store; choose another file.")
+
+
 def import_answers(folder: Path, file: Path) -> dict[str, int]:
     """Append the answers of a CSV file to the votes beside the store in `folder`.
 
@@ -69,7 +84,7 @@ def import_answers(folder: Path, file: Path) -> dict[str, int]:
     Raises:
         StoreError: anything in the file is wrong, and nothing was imported; or a file of votes cannot be written.
     """
-    ballots = [read_ballot(folder, name) for name in ballot_ids(folder)]
+    ballots = readable_ballots(folder)
     if not ballots:
         raise StoreError("There is no ballot beside the store; export the questions with --export first.")
     questions = {question.id: question for ballot in ballots for question in ballot.questions}

@@ -16,7 +16,7 @@ from results.app.units.notes import note
 from results.app.widgets import select
 from results.errors import StoreError
 from results.people.annotators import MAX_NAME, annotator_name
-from results.people.ballot import Ballot, ballot_ids, grid_file, read_ballot
+from results.people.ballot import Ballot, ballot_ids, grid_file, read_ballot, readable_ballots
 from results.people.standing import Standing, shuffled
 from results.people.votes import SKIP, TIE, A, B
 
@@ -95,8 +95,8 @@ def _start(folder: Path, ids: list[str], asked: str) -> None:
         st.warning("There is no ballot of the tournament that the address names.")
     chosen = asked if asked in ids else ids[0]
     if len(ids) > 1 and asked not in ids:
-        listed = ids[:_MAX_BALLOTS]
-        ballots = [read_ballot(folder, one) for one in listed]
+        ballots = readable_ballots(folder)[:_MAX_BALLOTS]
+        listed = [ballot.tournament for ballot in ballots]
         titles = [f"{ballot.title}, {len(ballot.questions)} questions" for ballot in ballots]
         chosen = select("Ballot", listed, "ballot", titles)
     _instruct(read_ballot(folder, chosen))

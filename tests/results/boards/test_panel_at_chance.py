@@ -35,6 +35,8 @@ def judge(name: str = "vllm/a", **changes: Any) -> dict[str, Any]:
         ("people", [judge(n=4, n_swaps=2, swap_consistency=1.0)] * 30, 0.5, ""),
         ("people", [judge(n=4, n_swaps=2, swap_consistency=0.5)] * 30, 0.5, "for 50 % of 60 pairs"),
         ("people", [judge(n=4, n_swaps=2, swap_consistency=1.0)] * 3, 0.5, "alpha 0.50 for 3 pairs"),
+        ("people", [judge(n=6, n_swaps=3, swap_consistency=1.0)], None, "100 % of 3 pairs, too few to tell"),
+        ("people", [judge(n=3, n_swaps=0, swap_consistency="NaN")], None, "no pair was answered in both orders"),
         ("people", [judge(n=2, n_swaps=0, swap_consistency="NaN")] * 30, 0.1, "alpha 0.10 for 15 pairs"),
         # Nothing is said without measures: of a tournament that is not scored yet, or of an old store.
         ("vllm:a", [], None, ""),

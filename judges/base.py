@@ -48,7 +48,7 @@ class Question:
 
     @property
     def subject(self) -> str:
-        """What grid A is compared with: the key of grid B, the hash of the concept, or nothing."""
+        """Subject that grid A is compared with: the key of grid B, the hash of the concept, or nothing."""
         if self.grid_b is not None:
             return self.grid_b.key
         if self.concept is None:
@@ -99,7 +99,7 @@ class CallEstimate(NamedTuple):
 
 
 class Preparation(NamedTuple):
-    """What :meth:`Judge.prepare` gets: all questions of one tournament."""
+    """Argument of :meth:`Judge.prepare`: all questions of one tournament."""
 
     tournament: str
     """id of the tournament"""

@@ -21,7 +21,7 @@ PROMPTS = f"{EXPLAIN.version}+{DETECT.version}"
 
 
 class JudgedUnit(NamedTuple):
-    """What one judge answered about one unit."""
+    """Answers of one judge about one unit."""
 
     unit: int
     concept: str | None
@@ -54,9 +54,9 @@ def cell_scores(drawn: DrawnCell, by_judge: Mapping[str, Sequence[JudgedUnit]]) 
         rows = [[value(unit) for unit in units] for units in by_judge.values()]
         return np.array(rows, dtype=np.float64).reshape(len(by_judge), len(drawn.units))
 
-    own = table(lambda unit: unit.detections.balanced_accuracy)
+    scores = table(lambda unit: unit.detections.balanced_accuracy)
     control = table(lambda unit: unit.control.balanced_accuracy)
-    return CellScores(*(mean_over_judges(values, clusters) for values in (own, control, own - control)))
+    return CellScores(*(mean_over_judges(values, clusters) for values in (scores, control, scores - control)))
 
 
 def record_cell(

@@ -284,14 +284,14 @@ def _scored(
         units, n_missing = _judged_units(job, of_judge, pictures)
         by_judge[id_of(member)] = units
         n_unasked += n_missing
-    shown = f"{job.label}, token seed {job.token_seed}"
+    cell_title = f"{job.label}, token seed {job.token_seed}"
     title = (job.contest.title, job.panel.id, job.cell_id, job.label, job.token_seed, len(job.drawn.units))
     if n_unasked:
-        note = f"{shown}: not scored yet, {n_unasked} replies are missing; repeat the command to ask for them."
+        note = f"{cell_title}: not scored yet, {n_unasked} replies are missing; repeat the command to ask for them."
         return ExplainedCell(*title, None, None, None, (note,))
     scores = cell_scores(job.drawn, by_judge)
     record_cell(store, job.cell_id, job.panel.id, by_judge, job.drawn, scores, images=settings.images)
-    notes = [f"{shown}: {sentence}" for sentence in _sentences(job, by_judge)]
+    notes = [f"{cell_title}: {sentence}" for sentence in _sentences(job, by_judge)]
     return ExplainedCell(*title, scores.score, scores.control, scores.gap, tuple(notes))
 
 

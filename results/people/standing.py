@@ -13,7 +13,7 @@ from results.people.votes import ANSWERS, SKIP, UNDO, Vote
 
 
 class Standing(NamedTuple):
-    """What the votes of an annotator say about the questions of a ballot."""
+    """State of the questions of a ballot after the votes of an annotator."""
 
     answered: dict[Question, Vote]
     """last vote on each question that has an answer"""

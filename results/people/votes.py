@@ -42,7 +42,7 @@ _IN_PROCESS = threading.Lock()
 
 
 class Vote(NamedTuple):
-    """What an annotator did with a question."""
+    """Action of an annotator on a question."""
 
     question: Question
     action: str

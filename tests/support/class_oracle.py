@@ -124,7 +124,7 @@ def classes_of(url: str) -> list[str]:
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
         pixels = np.asarray(image.convert("RGB"), dtype=float)
     side = len(pixels) // TILE_PX
-    found = []
+    names = []
     for row in range(side):
         for column in range(side):
             tile = pixels[row * TILE_PX : (row + 1) * TILE_PX, column * TILE_PX : (column + 1) * TILE_PX]
@@ -132,5 +132,5 @@ def classes_of(url: str) -> list[str]:
             distances = {name: float(np.abs(mean - colour).max()) for name, colour in COLOURS.items()}
             nearest = min(distances, key=distances.__getitem__)
             if distances[nearest] < 30:
-                found.append(nearest)
-    return found
+                names.append(nearest)
+    return names

@@ -173,8 +173,8 @@ def test_invalid_detections_are_no_votes_and_are_counted(store: Store, images: I
         reply = oracle(body)
         # No answer about pictures of two of the classes.
         is_detection = '"answer"' in reply
-        shown = classes_of(body["messages"][0]["content"][0]["image_url"]["url"])
-        return "I cannot tell." if is_detection and shown[0] in ("red", "blue") else reply
+        classes = classes_of(body["messages"][0]["content"][0]["image_url"]["url"])
+        return "I cannot tell." if is_detection and classes[0] in ("red", "blue") else reply
 
     with serving(lambda number: "right", half) as server:
         done = explained(store, images, settings(server.url), CELLS[:1])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.commands.options import JsonOption, verb
 from harness.commands.output import out, print_json
+
+if TYPE_CHECKING:
+    from results import Store
 
 
 @verb(
@@ -37,6 +41,8 @@ def merge(
 
     A folder that `harness submit` wrote is an input like a store, and may be the only one. The inputs are only read,
     with the results that wait beside them. If merging fails, no new store is written.
+
+    Votes of people are united, of a question the last one counts, and their win rates are computed again.
     """
     from results.store.merge import merge as merge_stores
     from results.store.spool import readable
@@ -51,7 +57,13 @@ def merge(
             stores.append(store)
         waiting = [path for store in stores for path in readable(store)]
         merged = merge_stores(
-            output, [*stores, *waiting], prefer=prefer, artifacts=artifacts, overwrite=overwrite, titles=titles
+            output,
+            [*stores, *waiting],
+            prefer=prefer,
+            artifacts=artifacts,
+            overwrite=overwrite,
+            titles=titles,
+            rescore=_rescore,
         )
     if as_json:
         return print_json({**merged._asdict(), "resolved": [conflict._asdict() for conflict in merged.resolved]})
@@ -63,6 +75,15 @@ def merge(
         out(f"  {n} cells differ only by what another {cause} explains; the values of the first store were kept")
     for conflict in merged.resolved:
         out(f"  decided for the {prefer}: {conflict}")
+    if merged.votes:
+        out(f"  {merged.votes} votes of people added beside the new store")
     if artifacts:
         missing = f", {len(merged.missing_artifacts)} missing" if merged.missing_artifacts else ""
         out(f"  {merged.artifacts} artifacts copied{missing}")
+
+
+def _rescore(store: Store, tournaments: Sequence[str]) -> None:
+    # It imports torch, and few merges need it.
+    from harness.judging.scoring import rescore
+
+    rescore(store, tournaments)

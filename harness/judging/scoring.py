@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import UserError
-from harness.stats import bradley_terry, judge_health, krippendorff_alpha, pairwise, win_rates
+from harness.stats import bradley_terry, judge_health, krippendorff_alpha, n_shared_pairs, pairwise, win_rates
 from results import Store
 from results.store import judgments
 from results.store.judgments import TournamentRecord
@@ -32,8 +32,22 @@ def rescore(store: Store, tournaments: Sequence[str] | None = None) -> list[str]
         frame = frame[frame["tournament"].isin(list(tournaments))]
     cells = store.query("SELECT cell_id, config_id, label FROM cells")
     for row in frame.to_dict("records"):
+        if consensus_of_answers(row["settings"]):
+            _add_judges(store, row)
         _score(store, row, cells)
     return list(frame["tournament"])
+
+
+def _add_judges(store: Store, row: dict[str, Any]) -> None:
+    """Add whoever has a reply to a tournament that judges join freely to its judges.
+
+    The files of votes may have stayed on another machine, or the replies come from a store that was merged.
+    """
+    kind = f"{row['panel'].partition(':')[0]}/"
+    replied = judgments.answers_by_judge(store, row["tournament"])["judge"]
+    judges = sorted({*row["judges"], *(judge for judge in replied if judge.startswith(kind))})
+    judgments.record_judges(store, row["tournament"], judges)
+    row["judges"] = judges
 
 
 def _score(store: Store, row: dict[str, Any], cells: pd.DataFrame) -> None:
@@ -71,6 +85,7 @@ def _score(store: Store, row: dict[str, Any], cells: pd.DataFrame) -> None:
             n_ties=int(rates["ties"].sum()) // 2,
             n_missing=n_missing,
             agreement=krippendorff_alpha(frame),
+            n_shared=n_shared_pairs(frame),
             health=records_of(judge_health(frame)),
             pairwise=records_of(pairwise(frame).drop(columns="win_rate")),
             notes=row["notes"] or [],

@@ -206,7 +206,8 @@ def judge(
         n_asked[schedule.tournament] -= len(open_questions(member, questions, schedule.prompt, answered))
     for schedule in schedules:
         if schedule.panel.joins_freely:
-            _record_members(store, schedule)
+            # Scoring adds whoever has a reply.
+            judgments.record_judges(store, schedule.tournament, sorted(map(id_of, schedule.panel.judges)))
     rescore(store, [*n_asked, *_sharing_replies(store, schedules)])
     if failures:
         raise UserError(" ".join(dict.fromkeys(failures)))
@@ -229,17 +230,6 @@ def _prepare(store: Store, schedule: _Schedule, album: Album, reporter: Reporter
     if schedule.panel.judge_class is not None:
         with guarded(f"The judge panel {schedule.panel.kind!r}", "prepare"):
             schedule.panel.judge_class.prepare(preparation)
-
-
-def _record_members(store: Store, schedule: _Schedule) -> None:
-    """Store who takes part: the members of the panel, and whoever has a reply in the store.
-
-    The files of votes may have stayed on another machine, or the replies come from a store that was merged.
-    """
-    members = {id_of(member) for member in schedule.panel.judges}
-    answered = judgments.answers_by_judge(store, schedule.tournament)
-    replied = {judge for judge in answered["judge"] if judge.startswith(f"{schedule.panel.kind}/")}
-    judgments.record_judges(store, schedule.tournament, sorted(members | replied))
 
 
 def _sharing_replies(store: Store, schedules: Sequence[_Schedule]) -> list[str]:

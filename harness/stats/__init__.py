@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from harness.stats.consensus import consensus
 from harness.stats.detection import Detections, JudgedMean, mean_over_judges
-from harness.stats.health import judge_health, krippendorff_alpha
+from harness.stats.health import judge_health, krippendorff_alpha, n_shared_pairs
 from harness.stats.matrix import pairwise, pairwise_matrix
 from harness.stats.standard_errors import (
     clustered_standard_error,
@@ -28,6 +28,7 @@ __all__ = [
     "judge_health",
     "krippendorff_alpha",
     "mean_over_judges",
+    "n_shared_pairs",
     "pairwise",
     "pairwise_matrix",
     "proportion_standard_error",

@@ -83,6 +83,20 @@ def krippendorff_alpha(judgments: pd.DataFrame) -> float:
     return alpha_of(_table(frame[frame["method_a"] != frame["method_b"]]))
 
 
+def n_shared_pairs(judgments: pd.DataFrame) -> int:
+    """Return the number of unit pairs of which at least two judges validly answered the same presentation.
+
+    It is the number of independent items from which :func:`krippendorff_alpha` is computed. Controls are left out.
+
+    Raises:
+        UserError: as :func:`harness.stats.consensus.checked`.
+    """
+    frame = checked(judgments)
+    valid = frame[(frame["method_a"] != frame["method_b"]) & frame["answer"].notna()]
+    shared = valid[valid.groupby("presentation")["judge"].transform("size") >= 2]
+    return int(shared["pair_id"].nunique())
+
+
 def alpha_of(answers: np.ndarray | pd.DataFrame) -> float:
     """Return Krippendorff's alpha of answers (n_items, n_judges), with any labels, and None or NaN for missing ones.
 

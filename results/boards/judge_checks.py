@@ -54,7 +54,7 @@ def _verdict(health: Mapping[str, Any]) -> JudgeVerdict:
         for name, low in (("invalid_rate", 0), ("swap_consistency", 0), ("position_bias", -1), ("agreement", 0))
     )
     # Stores of the first version lack the number of pairs; each pair is two answers.
-    n_pairs = count_of(health.get("n_swaps")) or n_answers // 2
+    n_pairs = n_answers // 2 if health.get("n_swaps") is None else count_of(health["n_swaps"])
     others = f"; it agrees with {agreement:.0%} of the other judges' votes (chance is 50%)" if agreement else ""
     if not n_answers:
         return JudgeVerdict(judge, UNKNOWN, "It has not answered yet.")
@@ -70,6 +70,12 @@ def _verdict(health: Mapping[str, Any]) -> JudgeVerdict:
         verdict = BIASED
         reason = (
             f"It chooses the {side} grid in {share:.0%} of its answers, and the same one in both orders for {same:.0%}"
+        )
+    elif share_interval(1.0, n_pairs)[0] <= 0.5:
+        verdict = UNKNOWN
+        reason = (
+            f"It chooses the same grid in both orders for {same:.0%} of {_pairs(n_pairs)}, too few to tell from random "
+            "answers"
         )
     elif share_interval(same, n_pairs)[0] <= 0.5:
         verdict = AT_CHANCE

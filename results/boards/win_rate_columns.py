@@ -101,7 +101,7 @@ def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
         "direction": "higher",
         "panel": row["panel"],
         "panel_agreement": _finite(row.get("agreement")),
-        "panel_at_chance": at_chance(row["panel"], row.get("health"), row.get("agreement")),
+        "panel_at_chance": at_chance(row["panel"], row.get("health"), row.get("agreement"), row.get("n_shared")),
         **dict.fromkeys(("uncertainty", "evaluation_fingerprint")),
     }
 
@@ -127,7 +127,7 @@ def _notes(rows: Sequence[Mapping[str, Any]], n_visible: int) -> list[str]:
         f"{len(rows) - 1} methods, all token seeds together; {undecided} comparisons without a consensus are left out.",
         f"win_rate of {panel}: {_interval_note(rows)}",
     ]
-    if reason := at_chance(panel, head.get("health"), agreement):
+    if reason := at_chance(panel, head.get("health"), agreement, head.get("n_shared")):
         notes.insert(0, f"win_rate of {panel} says nothing, and nothing is ranked or marked by it: {reason}.")
     if version < 2:
         notes.append(

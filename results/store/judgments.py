@@ -69,6 +69,7 @@ class TournamentRecord:
     n_ties: int = 0
     n_missing: int = 0
     agreement: float | None = None
+    n_shared: int | None = None
     health: Sequence[Mapping[str, Any]] = ()
     pairwise: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()
@@ -170,8 +171,8 @@ def win_rates(store: Store) -> pd.DataFrame:
             "WITH met AS (SELECT tournament, count(*) // 2 AS n_meetings FROM "
             '(SELECT tournament, unnest(from_json(pairwise, \'[{"n": "BIGINT"}]\')) AS m FROM tournaments) '
             "WHERE m.n > 0 GROUP BY tournament) "
-            "SELECT w.*, t.panel, t.prompt_version, t.settings, t.judged_at, t.n_missing, t.agreement, t.notes, "
-            "t.health, met.n_meetings FROM win_rates w JOIN tournaments t USING (tournament) "
+            "SELECT w.*, t.panel, t.prompt_version, t.settings, t.judged_at, t.n_missing, t.agreement, t.n_shared, "
+            "t.notes, t.health, met.n_meetings FROM win_rates w JOIN tournaments t USING (tournament) "
             "LEFT JOIN met USING (tournament) "
             "ORDER BY t.judged_at, tournament, w.rank NULLS LAST, w.label"
         )

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import shutil
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
-import pandas as pd
 
 from results.atomic import partial_file
 from results.errors import StoreError
 from results.location import require_location
+from results.people.merging import unite_votes
 from results.store import Store, connection, schema
 from results.store.artifacts import FOLDER, artifact_file
-from results.store.canonical import canonical_json
 from results.store.cell_rows import CELL_TABLES
 from results.store.database import open_database
 from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
-from results.store.records import DEVICE_UNITS, grouped, records_of
+from results.store.merge_sources import TOLERANCE, Conflict, ScoreKey, Source, same, time_of
+from results.store.merge_tournaments import ChosenTournaments, choose_tournaments
+from results.store.records import bindable
 from results.store.store import require_results
 from results.store.text_limits import cut
 
 PREFER = ("first", "newest")
-#: Beyond this relative difference two values are different measurements, unless two recorded environments explain it.
-TOLERANCE = 1e-6
 
 
 class _Keyed(NamedTuple):
@@ -54,20 +52,6 @@ _KEYED = {
 }
 
 
-class Conflict(NamedTuple):
-    """Same object with different content in two stores."""
-
-    what: str
-    """the cell, tournament, ... in words"""
-    first: str
-    """the store that came first"""
-    second: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.why} ({self.first} and {self.second})"
-
-
 class Merged(NamedTuple):
     """Summary of a merge."""
 
@@ -84,6 +68,8 @@ class Merged(NamedTuple):
     artifacts: int
     """number of copied files"""
     missing_artifacts: list[str]
+    votes: int
+    """number of votes of people that were added to those beside the merged store"""
 
 
 class MergeConflict(StoreError):
@@ -107,6 +93,7 @@ def merge(
     artifacts: bool = False,
     overwrite: bool = False,
     titles: Mapping[Path, str] | None = None,
+    rescore: Callable[[Store, Sequence[str]], object] | None = None,
 ) -> Merged:
     """Write the store `out` with the content of all `inputs`, atomically.
 
@@ -115,6 +102,9 @@ def merge(
     not conflicts, and a finished cell takes precedence over a failed one. Scores of judge panels are no part of that
     comparison: a panel's score that only one store has is taken from there.
 
+    Votes of people are united: the files beside the stores, and the replies, of which the newest one counts. Their
+    tournaments are then to be scored again.
+
     Args:
         out: the new store.
         inputs: two or more stores, of any schema version this program reads.
@@ -122,6 +112,7 @@ def merge(
         artifacts: also copy the files that cells name, to the same relative path beside `out`.
         overwrite: `out` may exist (it may be one of the inputs); otherwise it is refused.
         titles: input -> its name in conflicts, for stores that were made from something else; one of them suffices.
+        rescore: called with the merged store, before it takes its name, and the tournaments to score again.
 
     Raises:
         MergeConflict: the stores contradict each other, and `prefer` is None.
@@ -140,65 +131,37 @@ def merge(
     if target.exists() and not overwrite:
         raise StoreError(f"{target} exists; name another file, or say --overwrite.")
     sources = [
-        _Source(number, path, (titles or {}).get(path, str(path))) for number, path in enumerate(dict.fromkeys(paths))
+        Source(number, path, (titles or {}).get(path, str(path))) for number, path in enumerate(dict.fromkeys(paths))
     ]
     for source in sources:
         require_results(source.path)
     conflicts: list[Conflict] = []
     rounded: Counter[str] = Counter()
     cell_from, duplicates = _cells(sources, prefer, conflicts, rounded)
-    tournament_from = _tournaments(sources, prefer, conflicts)
-    _replies_and_images(sources, conflicts)
+    tournaments = choose_tournaments(sources, prefer, conflicts)
+    _replies_and_images(sources, tournaments.voters, conflicts)
     if conflicts and prefer is None:
         raise MergeConflict(conflicts)
     connection.make_folder(target)
     try:
         with partial_file(target) as partial:
             schema.create(partial)
-            rows = _write(partial, sources, cell_from, tournament_from, prefer)
+            rows = _write(partial, sources, cell_from, tournaments, prefer)
+            if rescore is not None and tournaments.joined:
+                rescore(Store(partial, read_only=False), list(tournaments.joined))
+            votes = unite_votes(target.parent, [source.path.parent for source in sources])
             copied, missing = _copy_artifacts(target, cell_from) if artifacts else (0, [])
     except (OSError, duckdb.Error) as error:
         reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
         raise StoreError(f"The merged store {target} cannot be written ({reason}).") from error
-    return Merged(target, rows["cells"], duplicates, dict(rounded), conflicts, rows, copied, missing)
-
-
-_ScoreKey = tuple[str, int, str]
-"""metric, version and hash of the parameters"""
-
-
-class _Source:
-    """One of the stores to merge, with what is compared of it."""
-
-    def __init__(self, number: int, path: Path, title: str) -> None:
-        self.catalog = f"source_{number}"
-        self.path = path
-        self.title = title
-        self.store = Store(path)
-        self.cells = {cell["cell_id"]: cell for cell in records_of(self.store.cells())}
-        environments = [cell["environment"] for cell in self.cells.values() if cell["environment"]]
-        self.environments = list({canonical_json(environment): environment for environment in environments}.values())
-        frame = self.store.query(
-            "SELECT cell_id, metric, version, params_hash, coalesce(unit, '') AS unit, value FROM scores "
-            "WHERE panel IS NULL"
-        )
-        scores = [score for score in records_of(frame) if score["unit"] not in DEVICE_UNITS]
-        self.scores = {
-            cell_id: {(score["metric"], score["version"], score["params_hash"]): score for score in group}
-            for cell_id, group in grouped(scores, lambda score: score["cell_id"]).items()
-        }
-
-    def values(self, cell_id: str, units: Collection[str] | None = None) -> dict[_ScoreKey, float | None]:
-        """Return the values of a cell's scores; `units`: only of scores in these units."""
-        scores = self.scores.get(cell_id, {})
-        return {key: score["value"] for key, score in scores.items() if units is None or score["unit"] in units}
+    return Merged(target, rows["cells"], duplicates, dict(rounded), conflicts, rows, copied, missing, votes)
 
 
 def _cells(
-    sources: Sequence[_Source], prefer: str | None, conflicts: list[Conflict], rounded: Counter[str]
-) -> tuple[dict[str, _Source], int]:
+    sources: Sequence[Source], prefer: str | None, conflicts: list[Conflict], rounded: Counter[str]
+) -> tuple[dict[str, Source], int]:
     """Return the store that each cell is taken from, and the number of cells in several stores."""
-    chosen: dict[str, _Source] = {}
+    chosen: dict[str, Source] = {}
     duplicates = set()
     for source in sources:
         for cell_id, cell in source.cells.items():
@@ -207,7 +170,7 @@ def _cells(
                 continue
             duplicates.add(cell_id)
             other = earlier.cells[cell_id]
-            is_newer = _time(cell["started_at"]) > _time(other["started_at"])
+            is_newer = time_of(cell["started_at"]) > time_of(other["started_at"])
             if cell["status"] != other["status"]:
                 chosen[cell_id] = source if cell["status"] == "finished" else earlier
             elif cell["status"] == "failed":
@@ -225,71 +188,34 @@ def _cells(
 
 
 def _difference(
-    first: Mapping[_ScoreKey, float | None], second: Mapping[_ScoreKey, float | None], tolerance: float = TOLERANCE
+    first: Mapping[ScoreKey, float | None], second: Mapping[ScoreKey, float | None], tolerance: float = TOLERANCE
 ) -> str:
     for key in sorted({*first, *second}, key=str):
         name = f"{key[0]}@{key[1]}"
         if (key in first) != (key in second):
             return f"{name} is only in {'the first' if key in first else 'the second'}"
-        if not _same(first[key], second[key], tolerance):
+        if not same(first[key], second[key], tolerance):
             return f"{name} is {first[key]} and {second[key]}"
     return ""
 
 
-def _same(first: float | None, second: float | None, tolerance: float = TOLERANCE) -> bool:
-    first, second = (None if value is pd.NA else value for value in (first, second))
-    if first is None or second is None:
-        return first is second
-    are_undefined = math.isnan(first) and math.isnan(second)
-    return are_undefined or math.isclose(first, second, rel_tol=tolerance, abs_tol=tolerance)
+def _replies_and_images(sources: Sequence[Source], voters: set[str], conflicts: list[Conflict]) -> None:
+    """Collect conflicts: replies to the same question with another answer, and indices of another image.
 
-
-def _time(moment: Any) -> float:
-    return pd.Timestamp(moment).timestamp() if moment is not None and not pd.isna(moment) else -math.inf
-
-
-def _tournaments(sources: Sequence[_Source], prefer: str | None, conflicts: list[Conflict]) -> dict[str, _Source]:
-    """Return the store that each tournament is taken from."""
-    chosen: dict[str, _Source] = {}
-    judged: dict[str, tuple[Any, dict[str, Any], int]] = {}
-    for source in sources:
-        heads = source.store.query(
-            "SELECT tournament, panel, judged_at, coalesce(TRY_CAST(settings->>'version' AS INTEGER), 1) AS version "
-            "FROM tournaments ORDER BY tournament"
-        )
-        rows = source.store.query("SELECT tournament, config_id, label, win_rate FROM win_rates")
-        rates_of = grouped(records_of(rows), lambda row: row["tournament"])
-        for head in records_of(heads):
-            name = head["tournament"]
-            rates = {f"{row['label']} {row['config_id']}": row["win_rate"] for row in rates_of.get(name, [])}
-            version = int(head["version"])
-            # Win rates of different versions are no conflict: those of the newer definition are taken.
-            if name not in chosen or version > judged[name][2]:
-                chosen[name], judged[name] = source, (head["judged_at"], rates, version)
-                continue
-            when, earlier_rates, earlier_version = judged[name]
-            if version < earlier_version:
-                continue
-            if set(rates) != set(earlier_rates) or any(not _same(rates[key], earlier_rates[key]) for key in rates):
-                title = f"tournament {name} ({head['panel']})"
-                conflicts.append(Conflict(title, chosen[name].title, source.title, "win rates differ"))
-                if prefer == "newest" and _time(head["judged_at"]) > _time(when):
-                    chosen[name], judged[name] = source, (head["judged_at"], rates, version)
-    return chosen
-
-
-def _replies_and_images(sources: Sequence[_Source], conflicts: list[Conflict]) -> None:
-    """Collect conflicts: replies to the same question with another answer, and indices of another image."""
+    Replies of ``voters`` are none, since a person may vote again.
+    """
     for table, value in (("replies", "answer"), ("images", "name"), ("group_scores", "value")):
         keys = ", ".join(f'"{key}"' for key in _KEYED[table].keys)
-        seen: dict[tuple[Any, ...], tuple[Any, _Source]] = {}
+        seen: dict[tuple[Any, ...], tuple[Any, Source]] = {}
         for source in sources:
             different = []
             rows = source.store.query(f"SELECT {keys}, {value} FROM {table}")
+            if table == "replies":
+                rows = rows[~rows["judge"].isin(voters)]
             for *key, content in rows.itertuples(index=False, name=None):
                 other_content, other = seen.setdefault(tuple(key), (content, source))
                 if table == "group_scores":
-                    equal = _same(content, other_content, _tolerance(source, other))
+                    equal = same(content, other_content, _tolerance(source, other))
                 else:
                     equal = (content or "") == (other_content or "")
                 if other is not source and not equal:
@@ -299,7 +225,7 @@ def _replies_and_images(sources: Sequence[_Source], conflicts: list[Conflict]) -
                 conflicts.append(Conflict(title, first, source.title, f"{value} differs"))
 
 
-def _tolerance(first: _Source, second: _Source) -> float:
+def _tolerance(first: Source, second: Source) -> float:
     """Return how far scores of groups of cells may differ between two stores."""
     pairs = itertools.product(first.environments, second.environments)
     return WITH_TRAINING if any(causes(*pair) for pair in pairs) else TOLERANCE
@@ -307,9 +233,9 @@ def _tolerance(first: _Source, second: _Source) -> float:
 
 def _write(
     partial: Path,
-    sources: Sequence[_Source],
-    cell_from: Mapping[str, _Source],
-    tournament_from: Mapping[str, _Source],
+    sources: Sequence[Source],
+    cell_from: Mapping[str, Source],
+    tournaments: ChosenTournaments,
     prefer: str | None,
 ) -> dict[str, int]:
     """Write the merged store, and return table -> number of rows."""
@@ -332,23 +258,28 @@ def _write(
                 columns = columns_of[source.catalog]
                 for tables, key, chosen in (
                     (CELL_TABLES, "cell_id", cell_from),
-                    (("tournaments", "win_rates", "comparisons"), "tournament", tournament_from),
+                    (("tournaments", "win_rates", "comparisons"), "tournament", tournaments.sources),
                 ):
                     names = [name for name, chosen_source in chosen.items() if chosen_source is source]
                     for table in tables:
                         _copy(opened, source, table, columns, f"{key} IN (SELECT unnest(?::VARCHAR[]))", [names])
             # For rows with a key of their own, the first one stays, or with "newest" the later one.
             for table, (keys, moment, where) in _KEYED.items():
-                same = " AND ".join(f't."{key}" = s."{key}"' for key in keys)
+                equal = " AND ".join(f't."{key}" = s."{key}"' for key in keys)
                 for source in sources:
                     columns = columns_of[source.catalog]
-                    if prefer == "newest" and moment and table in columns:
+                    voters = sorted(tournaments.voters) if table == "replies" and prefer != "newest" else []
+                    if (prefer == "newest" or voters) and moment and table in columns:
                         opened.execute(
                             f"DELETE FROM {table} t USING {source.catalog}.main.{table} s "
-                            f'WHERE {same} AND s."{moment}" > t."{moment}"'
+                            f'WHERE {equal} AND s."{moment}" > t."{moment}"'
+                            + (" AND t.judge IN (SELECT unnest(?::VARCHAR[]))" if voters else ""),
+                            [voters] if voters else [],
                         )
-                    missing = f"NOT EXISTS (SELECT 1 FROM main.{table} t WHERE {same})"
+                    missing = f"NOT EXISTS (SELECT 1 FROM main.{table} t WHERE {equal})"
                     _copy(opened, source, table, columns, f"{where} AND {missing}", [])
+            for tournament, judges in tournaments.joined.items():
+                opened.execute("UPDATE tournaments SET judges = ? WHERE tournament = ?", [bindable(judges), tournament])
         counts = {
             table: int(opened.execute(f"SELECT count(*) FROM main.{table}").fetchall()[0][0])
             for table in schema.current_columns()
@@ -359,7 +290,7 @@ def _write(
 
 def _copy(
     opened: duckdb.DuckDBPyConnection,
-    source: _Source,
+    source: Source,
     table: str,
     columns_of: Mapping[str, Mapping[str, str]],
     where: str,
@@ -374,7 +305,7 @@ def _copy(
         )
 
 
-def _copy_artifacts(target: Path, cell_from: Mapping[str, _Source]) -> tuple[int, list[str]]:
+def _copy_artifacts(target: Path, cell_from: Mapping[str, Source]) -> tuple[int, list[str]]:
     """Copy the files that cells name, and return the number of copied files and the missing ones."""
     copied, missing = 0, []
     copied_paths: set[Path] = set()

@@ -15,3 +15,5 @@ CREATE TABLE explanations (
     control_unit    INTEGER,
     PRIMARY KEY (cell_id, unit, judge, prompt_version)
 );
+
+ALTER TABLE tournaments ADD COLUMN n_shared BIGINT;

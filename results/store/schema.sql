@@ -147,6 +147,7 @@ CREATE TABLE tournaments (
     n_ties          BIGINT,               -- presentations without a consensus: ties, and too few valid votes
     n_missing       BIGINT,               -- (judge, presentation) without any reply yet
     agreement       DOUBLE,               -- Krippendorff's alpha of the panel; NaN: undefined
+    n_shared        BIGINT,               -- unit pairs of which two judges or more validly answered one presentation (since version 7)
     health          JSON,                 -- one object a judge
     pairwise        JSON,                 -- who beat whom: method, opponent (config ids), wins, n, ties
     notes           JSON                  -- list of sentences the reader must know

@@ -175,7 +175,7 @@ TOURNAMENT: Mapping[str, Field] = {
     "judged_at": Field(_time, True),
     **{name: Field(_json(name), True) for name in ("judges", "settings")},
     **{name: Field(_json(name)) for name in ("health", "pairwise", "notes")},
-    **{name: Field(_whole(64, 0)) for name in ("n_comparisons", "n_ties", "n_missing")},
+    **{name: Field(_whole(64, 0)) for name in ("n_comparisons", "n_ties", "n_missing", "n_shared")},
     "agreement": Field(_number),
 }
 WIN_RATE: Mapping[str, Field] = {

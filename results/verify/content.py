@@ -74,7 +74,7 @@ _COUNTS = {
     **{("units", name): 0 for name in ("unit", "parent", "fires")},
     **{("cells", name): 0 for name in ("seconds", "fit_seconds", "n_units", "d_in", "d_out")},
     **{(table, "version"): 1 for table in ("scores", "group_scores")},
-    **{("tournaments", name): 0 for name in ("n_comparisons", "n_ties", "n_missing")},
+    **{("tournaments", name): 0 for name in ("n_comparisons", "n_ties", "n_missing", "n_shared")},
     **{("win_rates", name): 0 for name in ("n", "wins", "ties", "n_units")},
     ("images", "index"): 0,
     ("outcomes", "n"): 0,

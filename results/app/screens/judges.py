@@ -116,7 +116,7 @@ def _reliability(tournament: Record, titles: Mapping[str, str]) -> None:
     health = [row for row in tournament["health"] or () if isinstance(row, Mapping)]
     alpha = tournament["agreement"]
     n_judges = len(tournament["judges"] or ())
-    chance = at_chance(str(tournament["panel"]), health, alpha)
+    chance = at_chance(str(tournament["panel"]), health, alpha, tournament["n_shared"])
     sentence = judge_checks.agreement_sentence(
         alpha if isinstance(alpha, float) else None, n_judges, at_chance=bool(chance)
     )
@@ -146,7 +146,8 @@ def _win_rates(store: Store, tournament: Record, labels: Mapping[str, str], judg
         st.info("This tournament is not scored yet: judging was interrupted or is still running.")
         return
     st.header("Win rates", anchor=False)
-    ranked = not at_chance(str(tournament["panel"]), tournament["health"], tournament["agreement"])
+    chance = at_chance(str(tournament["panel"]), tournament["health"], tournament["agreement"], tournament["n_shared"])
+    ranked = not chance
     tables.show(
         {
             "rank": [_span(row["rank"], row["rank_low"], row["rank_high"]) if ranked else None for row in rates],

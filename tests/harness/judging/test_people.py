@@ -5,34 +5,29 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from judging_store import make_store, pictures
+from people_store import AT, CELLS, comparisons_of, judge_id, judged, row_of, vote
 from PIL import Image
 from typer.testing import CliRunner
 
 from harness import judging
 from harness.cli import app
 from harness.datasets.base import ImageSet
-from harness.judging import JudgedContest
 from harness.judging.people import turnout_of
 from harness.suites import Judging
 from judges.panel import Panel, Wanted, make_panel
 from methods.errors import UserError
 from results import Store, leaderboard, open_store
 from results.people.ballot import Question, grid_file, read_ballot
-from results.people.standing import shuffled
 from results.people.votes import Vote, append_votes
 from results.store import judgments
 from results.verify import verify
 
 pytestmark = pytest.mark.run
-
-CELLS = [f"{method}-{seed}" for seed in (1, 2) for method in ("identity", "random_split", "pure")]
-AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -48,44 +43,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, images: ImageSet) -> Path
 @pytest.fixture
 def store(recorded: Path, tmp_path: Path) -> Store:
     return open_store(shutil.copy(recorded, tmp_path / "r.duckdb"), read_only=False)
-
-
-def judged(store: Store, images: ImageSet, *names: str, cells: list[str] = CELLS, **settings: object) -> JudgedContest:
-    values = {"pairs": 2, "controls": 2, **settings}
-    people = Judging(panel="people", judges=tuple({"name": name} for name in names), **values)  # type: ignore[arg-type]
-    (contest,) = judging.judge(store, cells, images, people, folder=store.path.parent / "grids")
-    return contest
-
-
-def row_of(store: Store, tournament: str) -> pd.Series:
-    return judgments.tournaments(store).set_index("tournament").loc[tournament]
-
-
-def comparisons_of(store: Store, contest: JudgedContest) -> dict[Question, tuple[str, str]]:
-    """Question -> methods of grid A and grid B, which people never see."""
-    frame = judgments.comparisons(store, contest.tournament)
-    version = row_of(store, contest.tournament)["prompt_version"]
-    return {
-        Question(version, row.grid_a, row.grid_b): (row.cell_a.split("-")[0], row.cell_b.split("-")[0])
-        for row in frame.itertuples()
-    }
-
-
-def judge_id(name: str) -> str:
-    (judge,) = make_panel("people", Wanted("tiny_vit", ({"name": name},))).judges
-    return judge.id
-
-
-def vote(store: Store, contest: JudgedContest, name: str, count: int | None = None) -> list[Vote]:
-    """Vote for the purer method on the first questions of the annotator's own order; ties on controls."""
-    methods = comparisons_of(store, contest)
-    order = ("pure", "identity", "random_split")
-    votes = []
-    for question in shuffled(read_ballot(store.path.parent, contest.tournament), name)[:count]:
-        a, b = (order.index(method) for method in methods[question])
-        votes.append(Vote(question, "tie" if a == b else "A" if a < b else "B", 1.5, AT))
-    append_votes(store.path.parent, name, votes)
-    return votes
 
 
 def wrong_in(store: Store) -> list[object]:
@@ -185,7 +142,7 @@ def test_nobody_is_no_error_and_other_ballots_votes_make_no_member(store: Store,
     judged(store, images, "anna")
     rows, notes = turnout_of(store, [ballot])
     assert [(row.annotator, row.answered, row.questions) for row in rows] == [("anna", 0, 26)]
-    assert any("1 vote is of anna on questions that are not on the ballot" in note for note in notes)
+    assert notes == ["1 vote of anna is on questions of no ballot."]
 
 
 def test_a_changed_and_an_undone_vote_replace_what_was_stored(store: Store, images: ImageSet) -> None:

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from harness.stats import consensus, judge_health, krippendorff_alpha, win_rates
+from harness.stats import consensus, judge_health, krippendorff_alpha, n_shared_pairs, win_rates
 
 VOTES = {
     # (pair, order): votes of three people; "-" was not asked, "t" is a tie, "?" an invalid reply
@@ -83,3 +83,11 @@ def test_a_judge_who_has_answered_nothing_has_a_row_without_rates() -> None:
     health = judge_health(frame({("p1", 0): "A-", ("p1", 1): "B-"}, "asked", "tie")).set_index("judge")
     assert health["n"]["j1"] == 0 and math.isnan(health["invalid_rate"]["j1"])
     assert math.isnan(krippendorff_alpha(frame({("p1", 0): "A-", ("p1", 1): "B-"}, "asked")))
+
+
+def test_pairs_are_shared_if_two_judges_answer_the_same_presentation() -> None:
+    # p1 has one answer per order, p3 one answer and a tie; p2 and p4 have two answers to one presentation.
+    assert n_shared_pairs(frame(VOTES)) == 2
+    control = frame({("p5", 0): "AA"}).assign(method_b="x")
+    assert n_shared_pairs(pd.concat([frame(VOTES), control])) == 2
+    assert n_shared_pairs(frame({("p1", 0): "A-", ("p1", 1): "-B"})) == 0

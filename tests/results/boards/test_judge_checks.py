@@ -99,4 +99,12 @@ def test_a_person_is_no_thing() -> None:
     )
     assert judge_verdict({"n": 0, "judge": "people/ben#1"}).reason == "This person has not answered yet."
     assert judge_verdict({**health, "judge": "vllm/m#1", "n_swaps": 1}).reason.startswith("It chooses the same")
-    assert "100 % of 1 pair;" in judge_verdict({**health, "judge": "vllm/m#1", "n_swaps": 1}).reason
+
+
+@pytest.mark.parametrize(("n_pairs", "verdict"), [(0, UNKNOWN), (1, UNKNOWN), (3, UNKNOWN), (4, SOUND)])
+def test_a_few_pairs_do_not_tell_a_judge_from_chance(n_pairs: int, verdict: str) -> None:
+    health = {"n": 40, "n_swaps": n_pairs, "invalid_rate": 0.0, "swap_consistency": 1.0, "position_bias": 0.0}
+    judged = judge_verdict({**health, "judge": "vllm/m#1"})
+    assert judged.verdict == verdict
+    assert ("too few to tell" in judged.reason) == (n_pairs in (1, 3))
+    assert ("100 % of 1 pair," in judged.reason) == (n_pairs == 1)

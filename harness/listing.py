@@ -1,4 +1,4 @@
-"""Rows of ``harness list``: methods, backbones, heads, datasets, metrics, suites, panels, executors and logs."""
+"""Rows of ``harness list``: methods, backbones, heads, datasets, metrics, suites, panels, protocols, and the rest."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
     """Return one dictionary per row of a list.
 
     Args:
-        what: methods, backbones, heads, datasets, metrics, suites, panels, executors, logs or sites.
+        what: methods, backbones, heads, datasets, metrics, suites, panels, protocols, executors, logs or sites.
         backbone: backbone whose layers are listed; required for sites.
 
     Raises:
         UserError: if the list is unknown, or ``sites`` is requested without a backbone.
     """
     lists = {"methods": _methods, "backbones": _backbones, "heads": _heads, "datasets": _datasets, "metrics": _metrics}
-    lists |= {"suites": _suites, "panels": _panels, "executors": _executors, "logs": _logs}
+    lists |= {"suites": _suites, "panels": _panels, "protocols": _protocols, "executors": _executors, "logs": _logs}
     if what == "sites":
         return _sites(backbone)
     if what not in lists:
@@ -103,6 +103,13 @@ def _panels() -> list[dict[str, Any]]:
         return {"what": doc.partition("\n")[0]}
 
     return _rows(PANELS, describe, text="what")
+
+
+def _protocols() -> list[dict[str, Any]]:
+    from judges.prompt import PROTOCOLS
+
+    rows = _rows(PROTOCOLS, lambda protocol: {"version": protocol("plain").version}, text="what")
+    return [{**row, "what": row.get("what") or PROTOCOLS.entries[row["name"]].description} for row in rows]
 
 
 def _executors() -> list[dict[str, Any]]:

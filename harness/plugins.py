@@ -10,6 +10,7 @@ from harness.datasets import DATASETS
 from harness.errors import UserError
 from harness.metrics.base import METRICS
 from judges.panel import PANELS
+from judges.prompt import PROTOCOLS
 from methods import METHODS
 from methods.plugin_files import load_plugin_file
 from methods.registry import Registry, registered_from
@@ -19,6 +20,7 @@ _REGISTRIES: dict[str, Registry[Any]] = {
     "method": METHODS,
     "metric": METRICS,
     "judge": PANELS,
+    "protocol": PROTOCOLS,
     "backbone": BACKBONES,
     "dataset": DATASETS,
 }

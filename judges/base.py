@@ -129,7 +129,7 @@ class Judge(ABC):
             number of them, a tournament stays the same when one joins, and a comparison is decided by more than half of
             those who answered it.
         answers_later: a question may be left open without a reply until `harness judge` is repeated, and a reply may
-            change or be taken back. So all questions are asked every time.
+            change or be taken back. So all questions are asked every time. Such judges must join freely.
         names_concepts: True if it can also name the concept of one grid and say whether an image shows a concept.
     """
 

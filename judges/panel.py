@@ -45,6 +45,11 @@ class Panel:
             raise UserError(f"A judge occurs twice in the panel: {', '.join(names)}.")
         if len({judge.protocol for judge in self.judges}) > 1:
             raise UserError(f"The judges of the panel {self.kind!r} follow different protocols; all must follow one.")
+        if any(judge.answers_later and not judge.joins_freely for judge in self.judges):
+            raise UserError(
+                f"The judges of the panel {self.kind!r} answer later and do not join freely, so that a question they "
+                "leave open would count as an invalid answer; set joins_freely = True as well."
+            )
         if any(judge.kind != self.kind for judge in self.judges):
             raise UserError(f"All judges of a panel must be of its kind, {self.kind!r}; remove the others.")
 
@@ -138,6 +143,19 @@ def described(judge: Judge) -> str:
     return f"The judge {judge.name!r} of the panel {judge.kind!r}"
 
 
+def require_follows(panel: Panel, protocol: str) -> None:
+    """Check that a protocol that was asked for is not one that the judges of a panel replace by their own.
+
+    Raises:
+        UserError: it is.
+    """
+    if panel.protocol not in (None, protocol):
+        raise UserError(
+            f"The panel {panel.kind!r} follows its own protocol, {panel.protocol!r}, and not {protocol!r}; leave out "
+            "--protocol."
+        )
+
+
 def require_concepts(panel: Panel) -> None:
     """Check that the judges of a panel can name concepts.
 
@@ -160,6 +178,7 @@ class LastReply(NamedTuple):
     valid: bool
     came: bool
     cut_off: bool
+    answer: str | None = None
 
     def settled(self, max_attempts: int) -> bool:
         """Return whether nothing is left to ask: there is a verdict, or all attempts failed to give one."""

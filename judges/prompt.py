@@ -7,11 +7,14 @@ different versions are never mixed.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from judges.grids import GRID_PX
+from judges.guarding import guarded
 from judges.parsing import Verdict, parse_reply
 from methods.errors import UserError
 from methods.registry import Registry
@@ -99,18 +102,49 @@ class Prompt(NamedTuple):
 PROTOCOLS: Registry[Callable[[str], Prompt]] = Registry("judging protocol", "harness.protocols", "judges.protocols")
 
 
+#: Styles of grids.
+STYLES = ("plain", "outlined")
+#: A version of a prompt.
+VERSION_PATTERN = re.compile(r"[!-~]{1,40}")
+
+
 def prompt_for(style: str, protocol: str = "default") -> Prompt:
     """Return the prompt of a protocol for grids of a style: "plain", or "outlined" with a version of its own.
 
     Raises:
-        UserError: an unknown protocol, or one of a plugin that returns no prompt.
+        UserError: an unknown protocol, one of a plugin that returns no prompt, or one with the version of another
+            protocol, whose replies would be mixed with its own.
     """
-    prompt = PROTOCOLS.get(protocol)(style)
+    factory = PROTOCOLS.get(protocol)
+    with guarded(f"The judging protocol {protocol!r}", "the function that returns its prompt"):
+        prompt = factory(style)
     if not isinstance(prompt, Prompt) or prompt.max_attempts < 1:
         raise UserError(
             f"The judging protocol {protocol!r} must return a judges.prompt.Prompt of at least one attempt."
         )
+    if not VERSION_PATTERN.fullmatch(str(prompt.version)):
+        raise UserError(
+            f"The version of the judging protocol {protocol!r} must have 1 to 40 characters without spaces."
+        )
+    if other := same_version(prompt.version, style, protocol):
+        raise UserError(
+            f"The judging protocols {protocol!r} and {other!r} have the same version, {prompt.version!r}, so their "
+            "replies would be mixed; give one of them another version."
+        )
     return prompt
+
+
+def same_version(version: str, style: str, protocol: str) -> str | None:
+    """Return another protocol than this one with the same version for some style; None if there is none."""
+    for name in PROTOCOLS.names():
+        for of_style in STYLES:
+            if name == protocol:
+                continue
+            # One that fails has no replies.
+            with contextlib.suppress(UserError), guarded(f"The judging protocol {name!r}", "its function"):
+                if getattr(PROTOCOLS.get(name)(of_style), "version", None) == version:
+                    return name
+    return None
 
 
 def with_sentence(prompt: Prompt, sentence: str, *, before: str) -> Prompt:

@@ -10,7 +10,7 @@ from typing import Any
 
 # Imported for its side effect: registers the packaged networks with the proxy panel.
 import harness.judging.encoders  # noqa: F401
-from harness.check.finding import Finding, other_globals, require, require_json, run_all
+from harness.check.finding import Finding, NotApplicable, other_globals, require, require_json, run_all
 from harness.check.world import CLASSES, drawn_images
 from harness.errors import UserError
 from judges.base import Judge, Question, Reply
@@ -135,7 +135,11 @@ def replies(of: CheckedPanel) -> str:
                 "question; call `keep` with one Reply(self.key(question, prompt), question.attempt, ...) per question.",
             )
             replies_of[judge.name] = collected
-    return f"{len(of.questions)} questions for each of {len(of.panel.judges)} judges"
+    n_open = sum(len(of.questions) - len(given) for given in of.replies.values())
+    if of.replies and not any(of.replies.values()):
+        raise NotApplicable("The judges answer later, and none has answered yet; their replies were not checked.")
+    left = f", {n_open} of them left open" if n_open else ""
+    return f"{len(of.questions)} questions for each of {len(of.panel.judges)} judges{left}"
 
 
 def verdicts(of: CheckedPanel) -> None:

@@ -15,6 +15,7 @@ from harness.check.judges import check_panel
 from harness.check.layers import CheckLayer, LayerName, open_layer
 from harness.check.methods import check_method, small_settings
 from harness.check.metrics import check_metric
+from harness.check.protocols import check_protocol
 from harness.errors import UserError
 from harness.plugins import KINDS, load_plugin, registry_of
 from harness.suites import MethodEntry
@@ -142,6 +143,8 @@ def check(
             findings = check_metric(plugin)
         case "judge":
             findings = check_panel(name, plugin, used)
+        case "protocol":
+            findings = check_protocol(name, plugin)
         case "backbone":
             findings = check_backbone(target.spec, device=device)
         case _:

@@ -30,7 +30,7 @@ def check(
         str,
         typer.Argument(
             help="Python file of a plugin, weights of a trained dictionary (a file, a folder, or hf:USER/NAME/FOLDER), "
-            "or name of a method, metric, panel, backbone or image set."
+            "or name of a method, metric, panel, protocol, backbone or image set."
         ),
     ],
     setting: Annotated[
@@ -40,7 +40,7 @@ def check(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="Only this kind of plugin: method, metric, judge, backbone or dataset; default: all kinds. "
+            help="Only this kind: method, metric, judge, protocol, backbone or dataset; default: all kinds. "
             "hf:USER/NAME is a trained dictionary with --kind method."
         ),
     ] = None,
@@ -63,8 +63,9 @@ def check(
     """Check that a plugin keeps its contract, on small inputs, in under a minute; each failure is explained.
 
     Method: shapes, dtype, determinism under a seed, empty batches, save and load, the dictionary, and its claims.
-    Metric: any batch size, dead units, constant memory. Judge panel: one readable reply per question. Backbone: its
-    default site has an effect on the output. Image set: the same images each time. Exit code 1 if a check fails.
+    Metric: any batch size, dead units, constant memory. Judge panel: one readable reply per question. Judging protocol:
+    a version of its own, and a reader that never raises. Backbone: its default site has an effect on the output. Image
+    set: the same images each time. Exit code 1 if a check fails.
     """
     from harness.devices import best_device, require_device_name
 

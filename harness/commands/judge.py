@@ -83,7 +83,8 @@ class CrowdOptions:
         if self.answers is None:
             return
         for annotator, n in import_answers(opened.path.parent, self.answers).items():
-            typer.echo(f"note: {n} answers of {annotator} are new or changed.", err=True)
+            answers = "1 answer of {} is" if n == 1 else f"{n} answers of {{}} are"
+            typer.echo(f"note: {answers.format(annotator)} new or changed.", err=True)
 
     def write_questions(self, opened: Store, ballots: Sequence[Ballot]) -> None:
         """Write the questions of ballots to their file, if one is given, and print to stderr how many there are.
@@ -160,6 +161,7 @@ def judge(
     from harness import judging
     from harness.suites import Judging, Suite
     from harness.suites.parsing import judging_of
+    from judges.panel import Wanted, make_panel, require_follows
 
     if not dry_run:
         opened = open_store(store, read_only=False)
@@ -181,6 +183,10 @@ def judge(
         (part.cell_ids, part.images, settings_of(part.suite))
         for part in stored_parts(suite, choice.suite, opened, store)
     ]
+    if protocol is not None:
+        for _, _, wanted in jobs:
+            members = make_panel(wanted.panel, Wanted("", wanted.judges, wanted.options, opened.path.parent))
+            require_follows(members, protocol)
     all_ids = list(dict.fromkeys(cell_id for cell_ids, _, _ in jobs for cell_id in cell_ids))
     if dry_run:
         rows = [row._asdict() for job in jobs for row in judging.plan(opened, *job)]
@@ -208,7 +214,10 @@ def _report(
     crowd.write_questions(opened, ballots)
     turnout = turnout_of(opened, ballots)
     how = how_to_vote(store, ballots, turnout.rows)
-    closing = "\n".join([f"{n_asked} new answers, {n_stored} known before. Results: {store}", *how])
+    n_changed, n_withdrawn = sum(c.changed for c in judged), sum(c.withdrawn for c in judged)
+    more = "".join(f", {n} of them {what}" for n, what in ((n_changed, "changed"), (n_withdrawn, "taken back")) if n)
+    answers = "1 new answer" if n_asked == 1 else f"{n_asked} new answers"
+    closing = "\n".join([f"{answers}, {n_stored} answered before{more}. Results: {store}", *how])
     _print(opened, cell_ids, tournaments, {**data, **_of_people(opened, ballots, turnout)}, closing, as_json)
 
 

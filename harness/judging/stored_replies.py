@@ -20,7 +20,7 @@ def last_replies(store: Store, member: Judge, prompt: Prompt) -> dict[Key, LastR
     frame = judgments.last_replies(store, judge_id, prompt.version)
     return {
         Key(judge_id, prompt.version, row.grid_a, row.grid_b): LastReply(
-            int(row.attempt), row.answer is not None, bool(row.came), bool(row.cut_off)
+            int(row.attempt), row.answer is not None, bool(row.came), bool(row.cut_off), row.answer
         )
         for row in frame.itertuples()
     }

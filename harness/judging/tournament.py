@@ -21,10 +21,10 @@ from harness.judging.selection import Contest, contests, require_same_images
 from harness.judging.stored_replies import last_replies
 from harness.progress import Reporter, Silent
 from harness.suites import Judging, Suite
-from judges.base import CallEstimate, Judge, Preparation, Question
+from judges.base import CallEstimate, Judge, Key, Preparation, Question
 from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, content_hash, grid_of
 from judges.guarding import guarded
-from judges.panel import Panel, Wanted, described, id_of, make_panel, open_questions
+from judges.panel import LastReply, Panel, Wanted, described, id_of, make_panel, open_questions
 from judges.prompt import Prompt, prompt_for
 from results import Store
 from results.store import judgments
@@ -63,6 +63,10 @@ class JudgedContest(NamedTuple):
     """number of questions asked now; repetitions are not counted"""
     kept: int
     """number of questions that were answered before"""
+    changed: int = 0
+    """number of these whose answer is another one now; of judges who answer later"""
+    withdrawn: int = 0
+    """number of these whose answer was taken back; of judges who answer later"""
 
 
 @dataclass(frozen=True)
@@ -189,21 +193,28 @@ def judge(
     n_asked = dict.fromkeys((schedule.tournament for schedule in schedules), 0)
     n_kept = dict(n_asked)
     members: list[tuple[Judge, list[OpenContest]]] = []
-    left_open: list[tuple[Judge, _Schedule, list[Question]]] = []
+    may_change: list[tuple[Judge, _Schedule, dict[Key, LastReply]]] = []
     for member, judged_schedules in _by_judge(schedules):
         answered = last_replies(store, member, judged_schedules[0].prompt)
         jobs = [(s, open_questions(member, s.questions, s.prompt, answered)) for s in judged_schedules]
         for schedule, questions in jobs:
             n_kept[schedule.tournament] += schedule.n_questions(member) - len(questions)
-            n_asked[schedule.tournament] += len(questions)
+            if not member.answers_later:
+                n_asked[schedule.tournament] += len(questions)
         # A reply that was given before may have changed since.
         asked = [(s, s.questions if member.answers_later else questions) for s, questions in jobs]
         members.append((member, [OpenContest(s.contest.title, questions, s.prompt) for s, questions in asked]))
-        left_open += [(member, s, questions) for s, questions in jobs if member.answers_later]
+        may_change += [(member, s, answered) for s in judged_schedules if member.answers_later]
     failures = ask_members(store, members, album, reporter, release)
-    for member, schedule, questions in left_open:
-        answered = last_replies(store, member, schedule.prompt)
-        n_asked[schedule.tournament] -= len(open_questions(member, questions, schedule.prompt, answered))
+    n_changed, n_withdrawn = (dict.fromkeys(n_asked, 0) for _ in range(2))
+    for member, schedule, before in may_change:
+        after = last_replies(store, member, schedule.prompt)
+        for key in {member.key(question, schedule.prompt) for question in schedule.questions}:
+            # A reply that was taken back is one that has not come.
+            old, new = (reply if reply and reply.came else None for reply in (before.get(key), after.get(key)))
+            n_asked[schedule.tournament] += new is not None and old is None
+            n_withdrawn[schedule.tournament] += old is not None and new is None
+            n_changed[schedule.tournament] += bool(old and new and old.answer != new.answer)
     for schedule in schedules:
         if schedule.panel.joins_freely:
             # Scoring adds whoever has a reply.
@@ -212,7 +223,15 @@ def judge(
     if failures:
         raise UserError(" ".join(dict.fromkeys(failures)))
     return [
-        JudgedContest(s.contest.title, s.panel.id, s.tournament, n_asked[s.tournament], n_kept[s.tournament])
+        JudgedContest(
+            s.contest.title,
+            s.panel.id,
+            s.tournament,
+            n_asked[s.tournament],
+            n_kept[s.tournament],
+            n_changed[s.tournament],
+            n_withdrawn[s.tournament],
+        )
         for s in schedules
     ]
 

@@ -47,6 +47,7 @@ _USES = {
     ),
     "metric": ("", "all cells are measured again, from the stored fits"),
     "judge": (" --set judging.panel={name}", "this panel compares the units of the demo"),
+    "protocol": (" --set judging.panel=proxy --set judging.protocol={name}", "judged by this protocol"),
     "backbone": (" --backbone {name}", "the methods of the demo on this network"),
     "dataset": (" --dataset {name}", "the networks and methods of the demo on these images"),
 }

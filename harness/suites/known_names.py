@@ -31,7 +31,14 @@ PROTOCOL = Kind("judging protocol", "judges.protocols", "harness.protocols")
 BACKBONE = Kind("backbone", "harness.backbones.models", "harness.backbones")
 HEAD = Kind("head", "harness.activations.heads", "harness.heads")
 #: Kinds of plugins, as named by ``harness new`` and ``harness check``.
-KINDS = {"method": METHOD, "metric": METRIC, "judge": PANEL, "backbone": BACKBONE, "dataset": DATASET}
+KINDS = {
+    "method": METHOD,
+    "metric": METRIC,
+    "judge": PANEL,
+    "protocol": PROTOCOL,
+    "backbone": BACKBONE,
+    "dataset": DATASET,
+}
 
 
 def all_names(kind: Kind) -> list[str] | None:
@@ -54,9 +61,10 @@ def all_names(kind: Kind) -> list[str] | None:
 def no_such_plugin(wanted: str, kind: str | None, names: Iterable[str]) -> UserError:
     """Return the error of ``harness check`` for a name that is not among ``names``, those of one ``kind`` or of all."""
     return UserError(
-        f"There is no {kind or 'method, metric, judge panel, backbone or image set'} {wanted!r}. "
+        f"There is no {kind or 'method, metric, judge panel, judging protocol, backbone or image set'} {wanted!r}. "
         f"{nearest(wanted.partition(':')[0], sorted(set(names)))}"
-        "`harness list methods` (metrics, panels, backbones, datasets) shows all names; the name of a file ends in .py."
+        "`harness list methods` (metrics, panels, protocols, backbones, datasets) shows all names; the name of a file "
+        "ends in .py."
     )
 
 

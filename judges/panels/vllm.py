@@ -96,6 +96,21 @@ class VllmJudge(LanguageModelJudge):
 
     def ask(self, questions: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
         """Ask all questions, always :data:`IN_FLIGHT` of them at a time, and keep each reply as it comes."""
+        unanswered: list[Reply] = []
+        try:
+            self._ask(questions, prompt, album, keep, unanswered)
+        except _EngineDied:
+            # It failed them because it was dying; nothing is wrong with these questions.
+            raise
+        except BaseException:
+            keep(unanswered)
+            raise
+        keep(unanswered)
+
+    def _ask(
+        self, questions: Sequence[Question], prompt: Prompt, album: Album, keep: Keep, unanswered: list[Reply]
+    ) -> None:
+        """Ask all questions; ``unanswered`` are failed ones since the last answer, of an engine that may be dying."""
         waiting = deque(questions)
         asked: dict[str, Question] = {}
         refused = 0
@@ -108,7 +123,7 @@ class VllmJudge(LanguageModelJudge):
                 except Exception as error:
                     self._require_alive(error)
                     reason = f"error: {_reason(error)[:200]}"
-                    keep([Reply(self.key(question, prompt), question.attempt, None, reason)])
+                    unanswered.append(Reply(self.key(question, prompt), question.attempt, None, reason))
                     refused += 1
                     if refused >= GIVE_UP_AFTER:
                         raise self._stopped(f"refused {refused} questions in a row ({reason})") from error
@@ -123,7 +138,11 @@ class VllmJudge(LanguageModelJudge):
             now = time.perf_counter()
             if outputs:
                 seconds, last = (now - last) / len(outputs), now
-                keep([self._reply(asked.pop(output.request_id), prompt, output, seconds) for output in outputs])
+                replies = [self._reply(asked.pop(output.request_id), prompt, output, seconds) for output in outputs]
+                unanswered += [reply for reply in replies if not reply.came]
+                if came := [reply for reply in replies if reply.came]:
+                    keep([*unanswered, *came])
+                    unanswered.clear()
 
     def _enqueue(self, question: Question, prompt: Prompt, album: Album) -> str:
         """Give one question to the engine and return the identifier that its output will have."""
@@ -163,14 +182,18 @@ class VllmJudge(LanguageModelJudge):
     def _require_alive(self, error: Exception) -> None:
         """Raise UserError if an error says that the engine's process has died, so that no question will be answered."""
         if "EngineDeadError" in {kind.__name__ for kind in type(error).__mro__}:
-            raise self._stopped("died; its reason stands in the log above") from error
+            raise self._stopped("died; its reason stands in the log above", _EngineDied) from error
 
-    def _stopped(self, what: str) -> UserError:
+    def _stopped(self, what: str, kind: type[UserError] = UserError) -> UserError:
         """Return the error of an engine that gives no more replies."""
-        return UserError(
+        return kind(
             f"The vLLM engine of {self.name!r} {what.rstrip('.')}. "
             "The replies that came before are stored; repeat the command to ask the rest."
         )
+
+
+class _EngineDied(UserError):
+    """Error of an engine whose process has ended."""
 
 
 #: Ends of a request that gave no reply.

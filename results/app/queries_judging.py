@@ -72,9 +72,12 @@ def replies(store: Store, tournament: str, grid_a: str, grid_b: str) -> Records:
 
 
 def labels(store: Store, tournament: str) -> dict[str, str]:
-    """Return cell id -> label of the cells of a tournament."""
-    sql = """SELECT DISTINCT unnest(from_json(cell_ids, '["VARCHAR"]')), label FROM win_rates WHERE tournament = ?"""
-    return mapping(store.query(sql, [tournament]))
+    """Return cell id -> label of the cells of a tournament, also before it is scored."""
+    compared = """SELECT DISTINCT cell_id, label FROM cells WHERE cell_id IN (SELECT cell_a FROM comparisons WHERE
+        tournament = ? UNION SELECT cell_b FROM comparisons WHERE tournament = ?)"""
+    scored = """SELECT DISTINCT unnest(from_json(cell_ids, '["VARCHAR"]')), label FROM win_rates WHERE tournament = ?"""
+    labels = mapping(store.query(compared, [tournament, tournament]))
+    return {**labels, **mapping(store.query(scored, [tournament]))}
 
 
 def judged_pairs(

@@ -55,8 +55,9 @@ def judged(
     The order is that of a hash: the names of pairs begin with the methods, and a page should show several of them.
 
     Columns: pair_id, cell_1, unit_1, grid_1, cell_2, unit_2, grid_2, votes_1, votes_2, wins_1 and wins_2 (orders in
-    which the panel chose this side), n_valid, n_judges, is_control, first_order. Only pairs that pass one of `FILTERS`,
-    with one of `cells_a` on either side and one of `cells_b` on the other; None stands for all cells.
+    which the panel chose this side), n_valid, n_judges, is_control, first_order. Only pairs that somebody was asked
+    about and that pass one of `FILTERS`, with one of `cells_a` on either side and one of `cells_b` on the other; None
+    stands for all cells.
     """
     # A list that is NULL contains everything.
     sides = (
@@ -64,7 +65,8 @@ def judged(
     )
     sql = f"""
         {VOTES} {_PAIRS} SELECT *, count(*) OVER () AS total FROM pairs
-        WHERE {FILTERS[filter_name]} AND ({sides} OR {sides}) ORDER BY md5(pair_id), pair_id LIMIT ? OFFSET ?
+        WHERE n_judges > 0 AND {FILTERS[filter_name]} AND ({sides} OR {sides})
+        ORDER BY md5(pair_id), pair_id LIMIT ? OFFSET ?
     """
     return store.query(sql, [tournament, cells_a, cells_b, cells_b, cells_a, limit, offset])
 
@@ -72,13 +74,14 @@ def judged(
 def votes_of(store: Store, tournament: str, pair_ids: Sequence[str]) -> dict[str, Records]:
     """Return pair -> its judges in order of their names, each with the number of its votes for either side.
 
-    Columns: judge, votes_1, votes_2.
+    Columns: judge, votes_1, votes_2. Of a panel that judges join freely, those who answered.
     """
     sql = f"""
         {VOTES} SELECT pair_id, judge, count(*) FILTER (answer = if("order" % 2 = 0, 'A', 'B')) AS votes_1,
         count(*) FILTER (answer = if("order" % 2 = 0, 'B', 'A')) AS votes_2
         FROM requests LEFT JOIN last USING (judge, prompt_version, grid_a, grid_b)
-        WHERE pair_id IN (SELECT unnest(?::VARCHAR[])) GROUP BY pair_id, judge ORDER BY pair_id, judge
+        WHERE pair_id IN (SELECT unnest(?::VARCHAR[])) AND (coalesce(replied, FALSE) OR NOT of_answers)
+        GROUP BY pair_id, judge ORDER BY pair_id, judge
     """
     votes: dict[str, Records] = {}
     for row in records(store.query(sql, [tournament, list(pair_ids)])):

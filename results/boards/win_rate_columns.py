@@ -141,8 +141,9 @@ def _notes(rows: Sequence[Mapping[str, Any]], n_visible: int) -> list[str]:
             "over different opponents."
         )
     if head["n_missing"]:
-        missing = "comparisons have no answer yet" if is_people(panel) else "replies are missing"
-        notes.append(f"win_rate of {panel} is not complete: {head['n_missing']} {missing}.")
+        what, missing = ("comparison", "no answer yet") if is_people(panel) else ("question", "no reply yet")
+        has = f"1 {what} has" if head["n_missing"] == 1 else f"{head['n_missing']} {what}s have"
+        notes.append(f"win_rate of {panel} is not complete: {has} {missing}.")
     if n_visible < len(rows):
         notes.append(f"win_rate of {panel} is over {len(rows)} methods, of which {n_visible} are shown.")
     return [*notes, *(head["notes"] or [])]

@@ -89,15 +89,21 @@ def import_answers(folder: Path, file: Path) -> dict[str, int]:
         raise StoreError("There is no ballot beside the store; export the questions with --export first.")
     questions = {question.id: question for ballot in ballots for question in ballot.questions}
     votes = _votes(_rows(file), file, questions)
+    if len({*annotators(folder), *votes}) > MAX_ANNOTATORS:
+        raise _wrong(file.name, f"there would be more than {MAX_ANNOTATORS} annotators beside the store")
     fresh: dict[str, list[Vote]] = {}
     for annotator, given in votes.items():
         before = _answers(folder, ballots, annotator)
         fresh[annotator] = [vote for question, vote in given.items() if before.get(question) != vote.action]
-    if len({*annotators(folder), *fresh}) > MAX_ANNOTATORS:
-        raise _wrong(file.name, f"there would be more than {MAX_ANNOTATORS} annotators beside the store")
+    done: list[str] = []
     for annotator, new in fresh.items():
-        if new:
-            append_votes(folder, annotator, new)
+        try:
+            if new:
+                append_votes(folder, annotator, new)
+        except StoreError as error:
+            kept = f"The answers of {len(done)} annotators are imported" if done else "Nothing was imported"
+            raise StoreError(f"{error} {kept}; import the file again, which repeats no answer.") from error
+        done.append(annotator)
     return {annotator: len(new) for annotator, new in fresh.items()}
 
 
@@ -121,6 +127,8 @@ def _votes(
             raise _wrong(where, str(error).rstrip(".")) from error
         if question in votes.get(annotator, {}):
             raise _wrong(where, f"{annotator} has answered the question {question.id} in a line before")
+        if annotator not in votes and len(votes) == MAX_ANNOTATORS:
+            raise _wrong(where, f"there are more than {MAX_ANNOTATORS} annotators in the file")
         vote = Vote(question, answer, _seconds(row.get("seconds", ""), where))
         votes.setdefault(annotator, {})[question] = vote
     return votes

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from paths import FIXTURES
-from PIL import Image
+from vllm_stub import (
+    RIGHT,
+    SIGNATURES,
+    YES,
+    Recorder,
+    Squares,
+    judged,
+    without_pictures,
+)
 
 from judges.base import Judge, Question, Reply
 from judges.concepts import DETECT, EXPLAIN
@@ -24,104 +29,10 @@ from judges.grids import Album, Grid, Tile
 from judges.panel import Wanted, ask, make_panel
 from judges.panels.vllm import ENVIRONMENT
 from judges.parsing import MAX_CONCEPT_CHARS
-from judges.prompt import PROMPT, REPLY_SCHEMA, prompt_for, reply_schema
+from judges.prompt import PROMPT, REPLY_SCHEMA, reply_schema
 from methods.errors import UserError
 
 pytestmark = pytest.mark.run
-
-FIXTURES = FIXTURES
-SIGNATURES = json.loads((FIXTURES / "vllm_signatures.json").read_text(encoding="utf-8"))
-YES = '{"answer": "yes"}'
-RIGHT = '{"reasoning_a": "x", "reasoning_b": "y", "answer": "B"}'
-
-
-def accepted(what: str, given: dict[str, Any]) -> dict[str, Any]:
-    strange = set(given) - set(SIGNATURES[what])
-    if strange:
-        raise TypeError(f"{what} got unexpected arguments {strange}")
-    return given
-
-
-class Recorder:
-    """A stand-in for the package, with what it was asked."""
-
-    def __init__(self) -> None:
-        self.engines: list[dict[str, Any]] = []
-        self.asked: list[Any] = []
-        self.most = self.steps = 0
-        self.sampled: list[dict[str, Any]] = []
-        self.alive = 0
-        self.cleaned = 0
-        self.say: Callable[[Any], tuple[str, str]] = lambda prompt: (RIGHT, "stop")
-        """reply to a message and its sampling settings"""
-        self.refuse: Callable[[Any], None] = lambda prompt: None
-        """what happens when a message is given to the engine"""
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        recorder = self
-
-        def shutdown(timeout: float | None = None) -> None:
-            recorder.alive -= 1
-
-        class LLM:
-            def __init__(self, **arguments: Any) -> None:
-                if recorder.alive:
-                    raise RuntimeError("the GPU is full")
-                recorder.engines.append(accepted("LLM", arguments))
-                recorder.alive += 1
-                core = SimpleNamespace(shutdown=shutdown)
-                self.llm_engine = SimpleNamespace(
-                    engine_core=core, step=self.step, has_unfinished_requests=self.has_unfinished_requests
-                )
-                self.waiting: list[tuple[str, Any, Any]] = []
-
-            def enqueue_chat(self, messages: list[Any], **arguments: Any) -> list[str]:
-                accepted("LLM.enqueue_chat", arguments)
-                [message], [sampling] = messages, arguments["sampling_params"]
-                recorder.refuse((message, sampling))
-                recorder.asked.append(message)
-                request = str(len(recorder.asked))
-                self.waiting.append((request, message, sampling))
-                recorder.most = max(recorder.most, len(self.waiting))
-                return [f"{request}-1a2b3c4d"]
-
-            def has_unfinished_requests(self) -> bool:
-                return bool(self.waiting)
-
-            def step(self) -> list[Any]:
-                recorder.steps += 1
-                # The last of the waiting is ready first, and only half are; one is still being written.
-                ready = [self.waiting.pop() for _ in range((len(self.waiting) + 1) // 2)]
-                outputs = [SimpleNamespace(finished=False, request_id="1", outputs=[], prompt_token_ids=[])]
-                for request, message, sampling in ready:
-                    text, reason = recorder.say((message, sampling))
-                    completion = SimpleNamespace(text=text, finish_reason=reason, token_ids=[1, 2, 3])
-                    outputs.append(
-                        SimpleNamespace(
-                            finished=True, request_id=request, outputs=[completion], prompt_token_ids=[0] * 5
-                        )
-                    )
-                return outputs
-
-        def clean() -> None:
-            recorder.cleaned += 1
-
-        def sampling_params(**given: Any) -> dict[str, Any]:
-            recorder.sampled.append(accepted("SamplingParams", given))
-            return given
-
-        modules = {
-            "vllm": {"LLM": LLM, "SamplingParams": sampling_params},
-            "vllm.sampling_params": {
-                "StructuredOutputsParams": lambda **given: accepted("StructuredOutputsParams", given)
-            },
-            "vllm.distributed": {},
-            "vllm.distributed.parallel_state": {"cleanup_dist_env_and_memory": clean},
-        }
-        for name, attributes in modules.items():
-            module = ModuleType(name)
-            module.__dict__.update(attributes)
-            monkeypatch.setitem(sys.modules, name, module)
 
 
 @pytest.fixture
@@ -129,26 +40,6 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
     recorder.install(monkeypatch)
     return recorder
-
-
-class Squares:
-    def open(self, index: int) -> Image.Image:
-        return Image.new("RGB", (40, 40), (20 * index % 256, 0, 0))
-
-
-def questions(count: int) -> list[Question]:
-    return [Question(Grid((Tile(f"a{i}", i),)), Grid((Tile("b", 255),))) for i in range(count)]
-
-
-def judged(
-    folder: Path, count: int, models: Sequence[str] = (), protocol: str = "default", **options: Any
-) -> list[Reply]:
-    panel = make_panel("vllm", Wanted("vit", tuple({"name": model} for model in models), options))
-    kept: list[Reply] = []
-    for judge in panel.judges:
-        with judge:
-            ask(judge, questions(count), prompt_for("plain", protocol), Album(Squares(), folder), kept.extend)
-    return kept
 
 
 def test_the_papers_three_models_with_its_settings_one_after_another(vllm: Recorder, tmp_path: Path) -> None:
@@ -217,11 +108,6 @@ def test_concepts_are_named_and_detected_with_schemas_of_their_own(vllm: Recorde
     assert 'Concept: "cats"' in contents[2][1]["text"]
 
 
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Show a placeholder, since drawing hundreds of grids takes long."""
-    monkeypatch.setattr("judges.panels.vllm._picture", lambda grid, album: Image.new("RGB", (1, 1)))
-
-
 def test_replies_are_kept_as_they_come_and_the_engine_is_never_idle(
     vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,134 +124,6 @@ def test_a_cut_off_reply_gets_more_room_and_another_seed(vllm: Recorder, tmp_pat
     kept = judged(tmp_path, 1, ["m"])
     assert [(reply.attempt, reply.verdict.answer) for reply in kept] == [(1, None), (2, "B")]
     assert (vllm.sampled[1]["max_tokens"], vllm.sampled[1]["seed"]) == (512, 43)
-
-
-class VLLMError(Exception):
-    """As in vllm.exceptions: derives from no other exception than Exception."""
-
-
-class VLLMValidationError(VLLMError):
-    """As in vllm.exceptions."""
-
-
-class EngineDeadError(VLLMError):
-    """As in vllm.v1.engine.exceptions."""
-
-
-@pytest.mark.parametrize("kind", [ValueError, VLLMValidationError])
-def test_a_refused_prompt_is_that_reply_alone(vllm: Recorder, tmp_path: Path, kind: type[Exception]) -> None:
-    def refuse(asked: Any) -> None:
-        if asked[0][0]["content"][0]["image_pil"].getpixel((0, 0))[0] in range(56, 65):
-            raise kind("the prompt is too long\nwith details")
-
-    vllm.refuse = refuse
-    kept = judged(tmp_path, 6, ["m"])
-    assert sum(reply.came for reply in kept) == 5
-    [missing] = [reply for reply in kept if not reply.came]
-    assert missing.finish_reason == "error: the prompt is too long"
-
-
-def test_questions_that_the_engine_loses_are_not_waited_for(
-    vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ids = itertools.count()
-    with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["vllm"].LLM, "enqueue_chat", lambda *_, **__: [f"{next(ids)}-ff"])
-        with pytest.raises(UserError, match="The vLLM engine of 'm' lost 3 questions"):
-            judged(tmp_path, 3, ["m"])
-
-
-def test_a_request_that_the_engine_gives_up_has_no_reply(vllm: Recorder, tmp_path: Path) -> None:
-    vllm.say = lambda asked: ("", "abort")
-    [reply] = judged(tmp_path, 1, ["m"])
-    assert not reply.came and reply.finish_reason == "abort"
-
-
-def test_an_engine_that_refuses_all_is_not_asked_thousands_of_questions(
-    vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_pictures(monkeypatch)
-    calls: list[Any] = []
-
-    def refuse(asked: Any) -> None:
-        calls.append(asked)
-        if len(calls) > 100:
-            raise VLLMValidationError("no")
-
-    vllm.refuse = refuse
-    kept: list[Reply] = []
-    (judge,) = make_panel("vllm", Wanted("vit", ({"name": "m"},))).judges
-    refused = (
-        r"The vLLM engine of 'm' refused 32 questions in a row \(error: no\)\. The replies that came before are stored"
-    )
-    with pytest.raises(UserError, match=refused), judge:
-        ask(judge, questions(640), prompt_for("plain"), Album(Squares(), tmp_path), kept.extend)
-    assert len(calls) == 132 and vllm.alive == 0
-
-
-@pytest.mark.parametrize("place", ["enqueue", "step"])
-@pytest.mark.parametrize(
-    ("error", "what"),
-    [
-        (EngineDeadError("EngineCore encountered an issue."), "died; its reason stands in the log above"),
-        (RuntimeError("CUDA error: out of memory"), "failed: CUDA error: out of memory"),
-    ],
-)
-def test_an_engine_that_dies_or_fails_ends_the_asking_at_once(
-    vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception, what: str
-) -> None:
-    without_pictures(monkeypatch)
-    monkeypatch.setattr("judges.panels.vllm.IN_FLIGHT", 8)
-
-    def fails(asked: Any) -> tuple[str, str]:
-        if vllm.steps > 3:
-            raise error
-        return RIGHT, "stop"
-
-    if place == "step":
-        vllm.say = fails
-    elif isinstance(error, EngineDeadError):
-        vllm.refuse = lambda asked: fails(asked) and None
-    else:
-        pytest.skip("a refused prompt, tested above")
-    kept: list[Reply] = []
-    (judge,) = make_panel("vllm", Wanted("vit", ({"name": "m"},))).judges
-    with pytest.raises(UserError, match=f"The vLLM engine of 'm' {what}. The replies that came before"), judge:
-        ask(judge, questions(40), prompt_for("plain"), Album(Squares(), tmp_path), kept.extend)
-    assert len(kept) >= 12 and all(reply.came for reply in kept) and vllm.alive == 0
-
-
-PYDANTIC = """1 validation error for VllmConfig
-  Value error, To serve at least one request with the models's max seq len (32768), 15.5 GiB KV cache is needed, which \
-is larger than the available KV cache memory (9.4 GiB). [type=value_error, input_value=ArgsKwargs((), {}), input_type=A]
-    For further information visit https://errors.pydantic.dev/2.12/v/value_error"""
-
-
-@pytest.mark.parametrize("error", [KeyError("architectures"), AttributeError("no tokenizer"), EngineDeadError()])
-def test_whatever_stops_the_start_is_one_sentence(
-    vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    def fails(**arguments: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(sys.modules["vllm"], "LLM", fails, raising=False)
-    with pytest.raises(UserError) as refused:
-        judged(tmp_path, 1, ["m"])
-    assert "'m'" in str(refused.value) and "\n" not in str(refused.value)
-
-
-def test_the_reason_of_a_refused_configuration_and_what_to_do_about_memory(
-    vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(**arguments: Any) -> None:
-        raise ValueError(PYDANTIC)
-
-    monkeypatch.setattr(sys.modules["vllm"], "LLM", fails, raising=False)
-    with pytest.raises(UserError) as refused:
-        judged(tmp_path, 1, ["m"])
-    said = str(refused.value)
-    assert said.startswith("vLLM could not start 'm': To serve at least one request") and "validation error" not in said
-    assert "(9.4 GiB). If memory is missing: set a smaller max_num_batched_tokens, enforce_eager = true" in said
 
 
 def test_messages_of_vllm_go_to_stderr_and_nothing_to_its_authors(vllm: Recorder, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def _notes(tournament: Record, titles: Mapping[str, str]) -> None:
     if tournament["n_missing"]:
         n = tournament["n_missing"]
         if is_people(str(tournament["panel"])):
-            notes.append(f"{n} comparisons have no answer yet.")
+            notes.append("1 comparison has no answer yet." if n == 1 else f"{n} comparisons have no answer yet.")
         else:
             notes.append(f"{n} replies are missing; `harness judge` requests them again.")
     if notes:
@@ -260,12 +260,13 @@ def _pairs(store: Store, tournament: Record, labels: Mapping[str, str], titles: 
         offset=(page - 1) * _PER_PAGE,
     )
     if frame.empty:
-        st.text("No pair matches these filters.")
+        nobody = is_people(str(tournament["panel"])) and not tournament["n_comparisons"]
+        st.text("Nobody has answered yet." if nobody else "No pair matches these filters.")
         return
     rows = queries.records(frame)
     total = int(rows[0]["total"])
     counted = "1 pair" if total == 1 else f"{total} pairs"
-    caption_slot.caption(f"{counted}, each judged in both orders, in random order. A judge has one vote per order.")
+    caption_slot.caption(f"{counted}, each shown in both orders, in random order. A judge has one vote per order.")
     votes = queries_pairs.votes_of(store, tournament["tournament"], [row["pair_id"] for row in rows])
     cells = queries.cells(store, sorted({row[f"cell_{side}"] for row in rows for side in "12"}))
     galleries = {cell["cell_id"]: gallery_of(store, cell, outlined=False) for cell in cells}

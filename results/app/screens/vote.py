@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import streamlit as st
 from PIL import Image
@@ -16,7 +18,7 @@ from results.app.units.notes import note
 from results.app.widgets import select
 from results.errors import StoreError
 from results.people.annotators import MAX_NAME, annotator_name
-from results.people.ballot import Ballot, ballot_ids, grid_file, read_ballot, readable_ballots
+from results.people.ballot import Ballot, Question, ballot_ids, grid_file, read_ballot, readable_ballots
 from results.people.standing import Standing, shuffled
 from results.people.votes import SKIP, TIE, A, B
 
@@ -26,6 +28,8 @@ _MAX_BYTES, _MAX_PX = 16 * 2**20, 4096
 _PX = 1008
 #: Most ballots to choose from.
 _MAX_BALLOTS = 20
+#: Most questions whose pictures are looked for: a folder may have lost all of half a million.
+_MOST_TRIED = 200
 #: Action -> text of the button, key that presses it, and tooltip.
 _BUTTONS = {
     A: ("Grid A", "A", "Grid A shows one concept more clearly"),
@@ -34,6 +38,14 @@ _BUTTONS = {
     SKIP: ("Skip", "S", "Show this pair again at the end"),
 }
 _TAKE_IN = "`harness judge --panel people` with the options that made this ballot takes the votes into the store."
+
+
+class Pair(NamedTuple):
+    """Question with its two pictures."""
+
+    question: Question
+    a: bytes
+    b: bytes
 
 
 def render() -> None:
@@ -73,8 +85,9 @@ def _show(folder: Path, ids: list[str]) -> None:
     standing = voting.standing_of(ballot, name, folder)
     if failed := voting.failure():
         st.error(plain(failed), icon=":material/error:")
-    if standing.waiting:
-        _ask(folder, ballot, name, standing)
+    shown = _first_with_pictures(folder, standing.waiting)
+    if shown is not None:
+        _ask(folder, ballot, name, standing, shown)
     else:
         _finished(folder, ballot, name, standing)
 
@@ -117,21 +130,25 @@ def _start(folder: Path, ids: list[str], asked: str) -> None:
     )
 
 
-def _ask(folder: Path, ballot: Ballot, name: str, standing: Standing) -> None:
-    question = standing.waiting[0]
+def _first_with_pictures(folder: Path, waiting: Sequence[Question]) -> Pair | None:
+    """Return the first question whose grids can be shown; None if none of those that are looked at can."""
+    for question in waiting[:_MOST_TRIED]:
+        a, b = (_picture(folder, key) for key in (question.grid_a, question.grid_b))
+        if a is not None and b is not None:
+            return Pair(question, a, b)
+    return None
+
+
+def _ask(folder: Path, ballot: Ballot, name: str, standing: Standing, shown: Pair) -> None:
+    question = shown.question
     with st.container(horizontal=True, vertical_alignment="center", key="vote_head"):
         st.title("Which grid shows one concept?", anchor=False, width="content")
         _progress(ballot, name, standing)
-    pictures = [_picture(folder, key) for key in (question.grid_a, question.grid_b)]
     with st.container(key="vote_grids"):
-        for column, label, picture in zip(st.columns(2), "AB", pictures, strict=True):
+        for column, label, picture in zip(st.columns(2), "AB", (shown.a, shown.b), strict=True):
             with column:
                 st.markdown(f"**{label}**")
-                if picture is None:
-                    st.warning("This picture is missing or cannot be read. Skip the pair.")
-                else:
-                    st.image(embedded(picture, "jpeg"), alt=f"Grid {label}: nine images.", width="stretch")
-    is_whole = None not in pictures
+                st.image(embedded(picture, "jpeg"), alt=f"Grid {label}: nine images.", width="stretch")
     # A key of its own per question: a press that was meant for the pair before does nothing on the next.
     number = shuffled(ballot, name).index(question)
     with st.container(horizontal=True, horizontal_alignment="center", key="vote_buttons"):
@@ -141,7 +158,6 @@ def _ask(folder: Path, ballot: Ballot, name: str, standing: Standing) -> None:
                 key=f"vote {action} {number}",
                 shortcut=shortcut,
                 help=help_text,
-                disabled=not is_whole and action != SKIP,
                 on_click=voting.cast,
                 args=(ballot, name, folder, question, action),
             )
@@ -180,10 +196,23 @@ def _undo(folder: Path, ballot: Ballot, name: str, standing: Standing) -> None:
 
 
 def _finished(folder: Path, ballot: Ballot, name: str, standing: Standing) -> None:
+    n_left = len(standing.waiting)
+    title = "All questions are answered" if ballot.questions and not n_left else "There is nothing left to ask"
     with st.container(horizontal=True, vertical_alignment="center", key="vote_head"):
-        st.title("All questions are answered", anchor=False, width="content")
+        st.title(title, anchor=False, width="content")
         _progress(ballot, name, standing)
-    st.success(f"Thank you, {plain(name)}. {_TAKE_IN}", icon=":material/check:")
+    if n_left:
+        pairs = "1 pair has" if n_left == 1 else f"{n_left} pairs have"
+        st.warning(
+            f"{pairs} no answer, because their pictures in grids/ beside the store are missing or cannot be read. "
+            "Delete those that cannot be read, and repeat `harness judge --panel people` with the options that made "
+            "this ballot: it draws them again.",
+            icon=":material/broken_image:",
+        )
+    elif not ballot.questions:
+        st.info("This ballot has no questions.")
+    if standing.answered:
+        st.success(f"Thank you, {plain(name)}. {_TAKE_IN}", icon=":material/check:")
     _undo(folder, ballot, name, standing)
 
 

@@ -22,6 +22,7 @@ from harness.check.judges import CHECKS as PANEL_CHECKS
 from harness.check.methods import CHECKS as METHOD_CHECKS
 from harness.check.metrics import CHECKS as METRIC_CHECKS
 from harness.check.metrics import check_metric
+from harness.check.protocols import CHECKS as PROTOCOL_CHECKS
 from harness.check.world import CheckWorld, small_world
 from harness.metrics.base import METRICS
 from harness.scaffold import scaffold
@@ -219,6 +220,19 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
         [('"A" if spread[0] < spread[1] else "B"', '"A"')],
         ["answers A in both orders", "50 %"],
     ),
+    ("protocol", "prompts"): ([('Prompt("@-1", TEXT,', 'Prompt("version 1", TEXT,')], ["without spaces"]),
+    ("protocol", "versions"): ([('"@-1+outlined"', '"@-1"')], ["Both styles have the version"]),
+    ("protocol", "schema"): (
+        [("structured=True,", 'structured=True, schema={"type": "string"},')],
+        ["must be that of an object"],
+    ),
+    ("protocol", "reader"): (
+        [
+            ("import PROTOCOLS, Prompt", "import PROTOCOLS, Prompt\nimport json"),
+            ("structured=True,", "read=json.loads,"),
+        ],
+        ["The check raised TypeError"],
+    ),
     ("backbone", "listing"): (
         [('source="mine", license="mine", build', 'source="mine", license="", build')],
         ["license of the Source is empty"],
@@ -304,17 +318,18 @@ def test_every_check_has_a_plugin_that_breaks_it() -> None:
         "method": METHOD_CHECKS,
         "metric": METRIC_CHECKS,
         "judge": PANEL_CHECKS,
+        "protocol": PROTOCOL_CHECKS,
         "backbone": BACKBONE_CHECKS,
         "dataset": DATASET_CHECKS,
     }
     assert set(BROKEN) == {(kind, name) for kind in tables for name in map(name_of, tables[kind])}
 
 
-@pytest.mark.parametrize("kind", ["method", "metric", "judge", "backbone", "dataset"])
+@pytest.mark.parametrize("kind", ["method", "metric", "judge", "protocol", "backbone", "dataset"])
 def test_starting_points_pass(kind: str, tmp_path: Path, world: CheckWorld) -> None:
     found = findings(kind, scaffold(kind, tmp_path / f"my_{kind}.py"), world)
     assert [one for one in found.values() if not one.ok] == []
-    assert sum(one.applies for one in found.values()) >= 7
+    assert sum(one.applies for one in found.values()) >= (5 if kind == "protocol" else 7)
 
 
 @pytest.mark.parametrize(("kind", "check_name"), BROKEN)
@@ -324,7 +339,7 @@ def test_each_broken_promise_is_found_and_explained(
     changes, words = BROKEN[kind, check_name]
     path = scaffold(kind, tmp_path / "broken.py")
     text = path.read_text()
-    for old, new in changes:
+    for old, new in ((old.replace('"@-1', '"broken-1'), new.replace('"@-1', '"broken-1')) for old, new in changes):
         assert text.count(old) == 1, f"the starting point has {old!r} {text.count(old)} times"
         text = text.replace(old, new)
     path.write_text(text)

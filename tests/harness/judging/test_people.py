@@ -152,7 +152,11 @@ def test_a_changed_and_an_undone_vote_replace_what_was_stored(store: Store, imag
     other = "B" if first.action == "A" else "A"
     append_votes(store.path.parent, "anna", [Vote(first.question, other, 2.0, AT), Vote(second.question, "undo")])
     again = judged(store, images)
-    assert (again.asked, again.kept) == (0, 6)
+    assert (again.asked, again.kept, again.changed, again.withdrawn) == (0, 6, 1, 1)
+    append_votes(store.path.parent, "anna", [Vote(first.question, "tie", 2.0, AT)])
+    assert (judged(store, images).changed, judged(store, images).changed) == (1, 0)
+    append_votes(store.path.parent, "anna", [Vote(first.question, other, 2.0, AT)])
+    judged(store, images)
     stored = replies(store).set_index(["grid_a", "grid_b"])
     assert stored.loc[(first.question.grid_a, first.question.grid_b), "answer"] == other
     assert pd.isna(stored.loc[(second.question.grid_a, second.question.grid_b), "raw"])
@@ -263,7 +267,7 @@ def test_the_verb_exports_imports_and_prints_the_agreement(tmp_path: Path, photo
     printed = runner.invoke(app, [*common, "--panel", "people", "--import", str(answers)])
     assert printed.exit_code == 0, printed.output
     assert "Votes of people" in printed.output and "kappa is Cohen's" in printed.output
-    assert f"{len(rows)} new answers, 0 known before" in printed.output
+    assert f"{len(rows)} new answers, 0 answered before" in printed.output
     data = json.loads(runner.invoke(app, [*common, "--panel", "people", "--json"]).stdout)
     assert {row["annotator"]: row["answered"] for row in data["people"]} == {
         "w0": (len(rows) + 1) // 2,

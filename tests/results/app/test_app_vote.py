@@ -195,16 +195,28 @@ def test_without_a_ballot_the_page_teaches_the_command(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no picture", b"\xff\xd8\xff\xe0" + b"0" * 50])
-def test_a_picture_that_cannot_be_read_can_only_be_skipped(
+def test_pairs_whose_picture_cannot_be_read_are_passed_over_and_named_at_the_end(
     ballot: Ballot, tmp_path: Path, content: bytes | None
 ) -> None:
-    question = shuffled(ballot, "anna")[0]
-    file = grid_file(tmp_path, question.grid_a)
+    lost = shuffled(ballot, "anna")[0].grid_a
+    file = grid_file(tmp_path, lost)
     file.unlink() if content is None else file.write_bytes(content)
+    whole = [q for q in shuffled(ballot, "anna") if lost not in (q.grid_a, q.grid_b)]
     test = voting()
-    assert "missing or cannot be read" in test.warning[0].value
-    buttons = {button.label: button.disabled for button in test.button}
-    assert buttons["Grid A"] and buttons["Grid B"] and buttons["Tie"] and not buttons["Skip"]
+    for _ in whole:
+        press(test, "Grid A")
+    assert {vote.question for vote in read_votes(tmp_path, "anna").votes} == set(whole)
+    assert test.title[0].value == "There is nothing left to ask"
+    n = len(GRIDS) - len(whole)
+    assert test.warning[0].value.startswith(f"{n} pairs have no answer" if n > 1 else "1 pair has no answer")
+    assert not [button.label for button in test.button if button.label.startswith("Grid")]
+
+
+def test_a_ballot_without_questions_says_so(ballot: Ballot, tmp_path: Path) -> None:
+    write_ballot(tmp_path, ballot_of("0123abcd", "A ViT", "people-1", "Choose.", []))
+    test = voting()
+    assert test.title[0].value == "There is nothing left to ask" and "no questions" in test.info[0].value
+    assert not test.success
 
 
 def test_a_vote_that_cannot_be_saved_says_so_and_the_pair_stays(

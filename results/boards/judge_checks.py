@@ -43,6 +43,7 @@ def judge_verdict(health: Mapping[str, Any]) -> JudgeVerdict:
     if not verdict.judge.startswith("people/"):
         return verdict
     reason = re.sub(r"^It\b", "This person", verdict.reason).replace("; it agrees", ", and agrees")
+    reason = re.sub(r"\bits (\d+ )?answers", r"their \1answers", reason)
     return verdict._replace(reason=reason)
 
 

@@ -248,6 +248,8 @@ def test_the_verb_exports_imports_and_prints_the_agreement(tmp_path: Path, photo
     store = make_store(tmp_path / "r.duckdb", judging.evaluation_images(load_suite(str(suite))))
     common = ["judge", "--suite", str(suite), "--store", str(store.path), "--pairs", "3"]
     runner = CliRunner()
+    refused = runner.invoke(app, [*common, "--panel", "people", "--protocol", "paper"])
+    assert "follows its own protocol, 'people', and not 'paper'" in str(refused.exception)
     pairs = tmp_path / "pairs.csv"
     done = runner.invoke(app, [*common, "--export", str(pairs)])
     assert done.exit_code == 0, done.output

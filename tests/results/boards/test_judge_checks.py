@@ -97,6 +97,10 @@ def test_a_person_is_no_thing() -> None:
         "This person chooses the same grid in both orders for 100 % of 20 pairs, without a preferred position, and "
         "agrees with 75 % of the other judges' votes (chance is 50 %)."
     )
+    often = judge_verdict({**health, "judge": "people/anna#1", "invalid_rate": 0.5})
+    assert often.reason == "50 % of their 40 answers are invalid."
+    biased = judge_verdict({**health, "judge": "people/anna#1", "position_bias": 1.0, "swap_consistency": 0.0})
+    assert biased.reason.startswith("This person chooses the first grid in 100 % of their answers, and the same one")
     assert judge_verdict({"n": 0, "judge": "people/ben#1"}).reason == "This person has not answered yet."
     assert judge_verdict({**health, "judge": "vllm/m#1", "n_swaps": 1}).reason.startswith("It chooses the same")
 

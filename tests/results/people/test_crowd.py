@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from results.errors import StoreError
+from results.people import crowd
 from results.people.annotators import annotators
 from results.people.ballot import Ballot, ballot_of, write_ballot
 from results.people.crowd import export_questions, import_answers
 from results.people.standing import standing
-from results.people.votes import read_votes
+from results.people.votes import Vote, read_votes
 
 GRIDS = [("a" * 20, "b" * 20), ("b" * 20, "a" * 20), ("c" * 20, "d" * 20)]
 
@@ -98,3 +99,36 @@ def test_other_files_are_a_sentence(tmp_path: Path, ballot: Ballot) -> None:
     (tmp_path / "other").mkdir()
     with pytest.raises(StoreError, match="There is no ballot"):
         import_answers(tmp_path / "other", file)
+
+
+def test_too_many_names_are_refused_before_any_file_is_read(
+    tmp_path: Path, ballot: Ballot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("results.people.crowd.MAX_ANNOTATORS", 2)
+    monkeypatch.setattr("results.people.crowd.read_votes", lambda *_: pytest.fail("read"))
+    first = ballot.questions[0].id
+    file = tmp_path / "answers.csv"
+    file.write_text("question,annotator,answer\n" + "".join(f"{first},w{number},A\n" for number in range(3)))
+    with pytest.raises(StoreError, match=r"answers.csv, line 4: there are more than 2 annotators in the file. Nothing"):
+        import_answers(tmp_path, file)
+    assert annotators(tmp_path) == []
+
+
+def test_an_import_that_stops_half_way_says_how_far_it_came(
+    tmp_path: Path, ballot: Ballot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ballot.questions[0].id
+    file = tmp_path / "answers.csv"
+    file.write_text(f"question,annotator,answer\n{first},w1,A\n{first},w2,B\n")
+    append = crowd.append_votes
+
+    def fails(folder: Path, annotator: str, votes: list[Vote]) -> None:
+        if annotator == "w2":
+            raise StoreError("The vote was not saved.")
+        append(folder, annotator, votes)
+
+    monkeypatch.setattr(crowd, "append_votes", fails)
+    with pytest.raises(StoreError, match=r"not saved. The answers of 1 annotators are imported; import the file again"):
+        import_answers(tmp_path, file)
+    monkeypatch.undo()
+    assert import_answers(tmp_path, file) == {"w1": 0, "w2": 1}

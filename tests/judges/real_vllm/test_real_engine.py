@@ -148,6 +148,8 @@ def test_a_model_without_a_tokenizer_does_not_start(models: dict[str, Path], tmp
     assert "\n" not in str(refused.value) and "validation error for" not in str(refused.value)
 
 
+# Three models start one after another, which takes minutes each on a busy machine.
+@pytest.mark.timeout(2400)
 def test_a_whole_tournament_from_the_command_line_to_a_board(models: dict[str, Path], tmp_path: Path) -> None:
     store = tmp_path / "s.duckdb"
 

@@ -123,7 +123,7 @@ class Judge(ABC):
         own_process: true if it loads a model on a GPU. It is then asked in a process of its own
             (:mod:`judges.processes`), which ends with it and leaves nothing on the GPU. Such a judge can be pickled
             before it is entered, its class is importable there (not from a file given with ``--plugin``), and it takes
-            grids from :meth:`judges.grids.Album.file`.
+            grids from :meth:`judges.grids.Album.file`. `harness explain` asks it in its own process.
         protocol: name of the protocol that judges of this class follow, whatever the suite's; None: the suite's.
         joins_freely: judges join while judging goes on, and each answers some of the questions. So a panel may have any
             number of them, a tournament stays the same when one joins, and a comparison is decided by more than half of

@@ -29,6 +29,8 @@ class Panel:
 
     kind: str
     judges: tuple[Judge, ...]
+    votes: bool = True
+    """whether its judges decide by majority; otherwise each answers alone, and their number may be even"""
 
     def __post_init__(self) -> None:
         others = [type(judge).__name__ for judge in self.judges if not isinstance(judge, Judge)]
@@ -37,7 +39,7 @@ class Panel:
         names = [judge.name for judge in self.judges]
         if not all(isinstance(name, str) for name in names):
             raise UserError(f"A judge of the panel {self.kind!r} has no name; its name must be a string.")
-        if len(names) % 2 == 0 and not self.joins_freely:
+        if len(names) % 2 == 0 and (self.votes or not names) and not self.joins_freely:
             raise UserError(
                 f"A panel needs an odd number of judges, so that a majority exists; {len(names)} were given: {names}."
             )
@@ -111,15 +113,15 @@ JOINED_FREELY: dict[str, type[Judge]] = {}
 SETTINGS: dict[str, type[BaseModel]] = {}
 
 
-def make_panel(kind: str, wanted: Wanted) -> Panel:
-    """Return the panel of a kind.
+def make_panel(kind: str, wanted: Wanted, *, votes: bool = True) -> Panel:
+    """Return the panel of a kind; ``votes``: whether its judges decide by majority, so that their number is odd.
 
     Raises:
         UserError: an unknown kind or setting, a package that is missing, or a plugin that raises.
     """
     factory = PANELS.get(kind)
     with guarded(f"The judge panel {kind!r}", "the function that makes its judges"):
-        panel = Panel(kind, tuple(factory(wanted)))
+        panel = Panel(kind, tuple(factory(wanted)), votes)
     for judge in panel.judges:
         id_of(judge)
     return panel

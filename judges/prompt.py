@@ -118,13 +118,13 @@ def prompt_for(style: str, protocol: str = "default") -> Prompt:
     factory = PROTOCOLS.get(protocol)
     with guarded(f"The judging protocol {protocol!r}", "the function that returns its prompt"):
         prompt = factory(style)
-    if not isinstance(prompt, Prompt) or prompt.max_attempts < 1:
+    if not isinstance(prompt, Prompt) or type(prompt.max_attempts) is not int or prompt.max_attempts < 1:
         raise UserError(
             f"The judging protocol {protocol!r} must return a judges.prompt.Prompt of at least one attempt."
         )
-    if not VERSION_PATTERN.fullmatch(str(prompt.version)):
+    if not isinstance(prompt.version, str) or not VERSION_PATTERN.fullmatch(prompt.version):
         raise UserError(
-            f"The version of the judging protocol {protocol!r} must have 1 to 40 characters without spaces."
+            f"The version of the judging protocol {protocol!r} must be a text of 1 to 40 characters without spaces."
         )
     if other := same_version(prompt.version, style, protocol):
         raise UserError(
@@ -135,11 +135,14 @@ def prompt_for(style: str, protocol: str = "default") -> Prompt:
 
 
 def same_version(version: str, style: str, protocol: str) -> str | None:
-    """Return another protocol than this one with the same version for some style; None if there is none."""
-    for name in PROTOCOLS.names():
+    """Return a protocol that was registered before this one with the same version for a style; None without one.
+
+    The built-in ones are registered first, so a plugin that takes their version does not disable them.
+    """
+    PROTOCOLS.names()  # registers all of them
+    order = sorted(PROTOCOLS.entries, key=lambda name: PROTOCOLS.entries[name].module != "")
+    for name in order[: order.index(protocol)] if protocol in order else order:
         for of_style in STYLES:
-            if name == protocol:
-                continue
             # One that fails has no replies.
             with contextlib.suppress(UserError), guarded(f"The judging protocol {name!r}", "its function"):
                 if getattr(PROTOCOLS.get(name)(of_style), "version", None) == version:

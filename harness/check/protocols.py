@@ -18,6 +18,14 @@ _ODD_REPLIES = (
     *(None, "", " ", "\0", "{", "}" * 500, "[" * 5000, "null", "[]", "1e999", "A", "A and B", "\ud800", "é" * 20_000),
     *('{"answer": 1}', '{"answer": null}', '{"answer": ["A"]}', '{"answer": "C"}', '{"answer": "A"} {"answer": "B"}'),
 )
+#: Reply without one answer -> the same in words.
+_NO_ANSWER: dict[str | None, str] = {
+    None: "a reply that did not come",
+    "": "an empty reply",
+    "no": "a reply without an answer",
+    '{"answer": "C"}': "a reply with the answer C",
+    '{"answer": "A"} {"answer": "B"}': "a reply with two answers",
+}
 _LONGEST_TEXT = 20_000
 
 
@@ -112,10 +120,8 @@ def reader(of: CheckedProtocol) -> str:
                 f"read returns the answer {verdict.answer!r} for the reply {shown}; it must be A, B or None.",
             )
             n_odd += 1
-        require(
-            not prompt.read('{"answer": "A"} {"answer": "B"}').valid,
-            "read guesses between two answers in one reply; such a reply must be invalid.",
-        )
+        for text, what in _NO_ANSWER.items():
+            require(not prompt.read(text).valid, f"read finds an answer in {what}; it must be invalid.")
         if prompt.schema == REPLY_SCHEMA:
             for answer in ("A", "B"):
                 text = json.dumps({"reasoning_a": "dogs", "reasoning_b": "nothing", "answer": answer})

@@ -20,6 +20,7 @@ from harness.commands.options import (
     verb,
 )
 from harness.commands.output import out, print_json, print_table, reporting, take_in_waiting
+from harness.errors import UserError
 from harness.suites.known_names import PANEL, require_known
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def explain(
     ] = None,
     member: Annotated[
         list[str] | None,
-        typer.Option("--judge", help="Judge: MODEL or MODEL@URL; give an odd number; default: those of the panel."),
+        typer.Option("--judge", help="Judge: MODEL or MODEL@URL; default: those of the panel."),
     ] = None,
     units: Annotated[int, typer.Option(help="Units per cell, drawn with --seed.", min=1, max=1_000_000)] = 50,
     images: Annotated[
@@ -67,7 +68,7 @@ def explain(
         require_known(PANEL, panel)
     # Before torch is imported.
     suite = choice.choose(scale=scale).suite
-    from harness.judging import explaining
+    from harness.judging import explaining, explaining_jobs, explaining_plan
     from harness.suites import Judging
 
     if not dry_run:
@@ -76,8 +77,12 @@ def explain(
     jobs = []
     for part in stored_parts(suite, choice.suite, opened, store):
         before = part.suite.judging or Judging()
+        if panel is None and before.panel == "proxy":
+            raise UserError(
+                "The suite's panel, a proxy of image encoders, cannot name concepts; add --panel openai or vllm."
+            )
         # Judges and options belong to one kind of panel.
-        settings = explaining.Explaining(
+        settings = explaining_jobs.Explaining(
             panel=panel or before.panel,
             judges=judges_of(member) or (() if panel else before.judges),
             options={} if panel else before.options,
@@ -87,7 +92,7 @@ def explain(
         )
         jobs.append((part.cell_ids, part.images, settings))
     if dry_run:
-        rows = [row._asdict() for job in jobs for row in explaining.plan_explaining(opened, *job)]
+        rows = [row._asdict() for job in jobs for row in explaining_plan.plan_explaining(opened, *job)]
         return print_json(rows) if as_json else print_table(rows)
     folder = Path(store).expanduser().absolute().parent / "grids"
     with reporting(as_json) as reporter:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.commands.options import JsonOption, verb
 from harness.commands.output import out, print_json
-
-if TYPE_CHECKING:
-    from results import Store
+from harness.commands.rescoring import rescored
 
 
 @verb(
@@ -63,7 +60,7 @@ def merge(
             artifacts=artifacts,
             overwrite=overwrite,
             titles=titles,
-            rescore=_rescore,
+            rescore=rescored,
         )
     if as_json:
         return print_json({**merged._asdict(), "resolved": [conflict._asdict() for conflict in merged.resolved]})
@@ -80,10 +77,3 @@ def merge(
     if artifacts:
         missing = f", {len(merged.missing_artifacts)} missing" if merged.missing_artifacts else ""
         out(f"  {merged.artifacts} artifacts copied{missing}")
-
-
-def _rescore(store: Store, tournaments: Sequence[str]) -> None:
-    # It imports torch, and few merges need it.
-    from harness.judging.scoring import rescore
-
-    rescore(store, tournaments)

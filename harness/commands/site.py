@@ -9,6 +9,7 @@ import typer
 
 from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, verb
 from harness.commands.output import out, print_json, reporting, warn_of_waiting
+from harness.commands.rescoring import rescored
 
 
 @verb("harness site outputs/results.duckdb public/", "harness site a.duckdb b.duckdb public/ --title 'Our board'")
@@ -58,7 +59,7 @@ def site(
         warn_of_waiting(open_store(path).path)
     options = SiteOptions(title=title, units=units, images=images, licence=licence, prefer=prefer, force=force)
     with reporting(as_json) as reporter:
-        written = write_site(paths, folder, options, progress=reporter.progress)
+        written = write_site(paths, folder, options, progress=reporter.progress, rescore=rescored)
     if as_json:
         return print_json(written._asdict())
     for note in written.notes:

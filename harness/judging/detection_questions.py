@@ -43,7 +43,9 @@ class DrawnCell(NamedTuple):
     units: list[DetectionImages]
     n_alive: int
     n_usable: int
-    """alive units with enough images, from which the units were drawn"""
+    """alive units with enough top images, from which the units were drawn"""
+    n_left_out: int = 0
+    """drawn units that were left out: too few different images are among or outside of their top images"""
 
 
 class Pictures:
@@ -103,18 +105,28 @@ def drawn_units(store: Store, cell_id: str, pictures: Pictures, *, units: int, i
             parent = None if pd.isna(row.parent) else int(row.parent)
             usable.append((int(row.unit), parent, top, len(active) < len(values)))
     chosen = draw(seed_of("explained units", seed, cell_id), len(usable), min(units, len(usable))) if usable else []
-    drawn = []
+    drawn: list[DetectionImages] = []
     for number in chosen:
         unit, parent, top, silent = usable[number]
+        # A copy in the other half would be recognised, whatever the concept is.
+        top = _without_copies(pictures, top)
         explaining, positives = tuple(top[0::2][:N_TILES]), tuple(top[1::2][:images])
         negatives = _negatives(pictures, top, len(positives), seed_of("negatives", seed, cell_id, unit))
-        if len(negatives) >= MIN_IMAGES:
+        if min(len(top) // 2, len(negatives)) >= MIN_IMAGES:
             drawn.append(DetectionImages(unit, parent, explaining, positives, negatives, silent))
-    return DrawnCell(drawn, len(frame), len(usable))
+    return DrawnCell(drawn, len(frame), len(usable), len(chosen) - len(drawn))
+
+
+def _without_copies(pictures: Pictures, images: Sequence[int]) -> list[int]:
+    """Return the first image of each content, in the same order."""
+    first: dict[str, int] = {}
+    for image in images:
+        first.setdefault(pictures.content(image), image)
+    return list(first.values())
 
 
 def _negatives(pictures: Pictures, top: Sequence[int], count: int, seed: int) -> tuple[int, ...]:
-    """Draw readable images that are not among the top images, and no copies of them."""
+    """Draw readable images that are not among the top images, and no copies of them or of each other."""
     excluded = set(top)
     contents = {pictures.content(image) for image in top}
     chosen: list[int] = []
@@ -127,6 +139,7 @@ def _negatives(pictures: Pictures, top: Sequence[int], count: int, seed: int) ->
             is_other = image not in excluded and pictures.readable(image) and pictures.content(image) not in contents
             if is_other and len(chosen) < count:
                 chosen.append(image)
+                contents.add(pictures.content(image))
         if size == pictures.n:
             break
         seen, size = size, min(4 * size, pictures.n)

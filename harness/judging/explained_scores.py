@@ -32,6 +32,8 @@ class JudgedUnit(NamedTuple):
     control_unit: int | None
     n_asked: int
     """number of images that the judge was asked about"""
+    n_missing: int
+    """number of these to which no reply came"""
 
 
 class CellScores(NamedTuple):
@@ -56,7 +58,13 @@ def cell_scores(drawn: DrawnCell, by_judge: Mapping[str, Sequence[JudgedUnit]]) 
 
     scores = table(lambda unit: unit.detections.balanced_accuracy)
     control = table(lambda unit: unit.control.balanced_accuracy)
-    return CellScores(*(mean_over_judges(values, clusters) for values in (scores, control, scores - control)))
+    own_error = table(lambda unit: unit.detections.variance)
+    control_error = table(lambda unit: unit.control.variance)
+    return CellScores(
+        mean_over_judges(scores, clusters, own_error),
+        mean_over_judges(control, clusters, control_error),
+        mean_over_judges(scores - control, clusters, own_error + control_error, low=-1.0),
+    )
 
 
 def record_cell(
@@ -68,6 +76,7 @@ def record_cell(
     scores: CellScores,
     *,
     images: int,
+    seed: int,
 ) -> None:
     """Write the concepts and scores of a cell, replacing those of the same judges, prompts and number of images.
 
@@ -79,6 +88,7 @@ def record_cell(
             cell_id=cell_id,
             judge=judge,
             prompt_version=PROMPTS,
+            images=images,
             unit=unit.unit,
             concept=unit.concept,
             **unit.detections._asdict(),
@@ -90,6 +100,7 @@ def record_cell(
         for unit in units
     ]
     details = {
+        "seed": seed,
         "units_alive": drawn.n_alive,
         "units_usable": drawn.n_usable,
         "units_drawn": len(drawn.units),
@@ -119,13 +130,14 @@ def record_cell(
     records = [
         record("", scores.score, "higher", details),
         record("_control", scores.control, "none", None),
-        record("_gap", scores.gap, "higher", {"interval": list(interval)} if interval else None),
+        record("_gap", scores.gap, "none", {"interval": list(interval)} if interval else None),
     ]
     record_explanations(
         store,
         cell_id,
         list(by_judge),
         PROMPTS,
+        images,
         explanations,
         [score for score in records if score.value is not None],
         replaces=records,
@@ -146,5 +158,6 @@ def _of_judge(judge: str, units: Sequence[JudgedUnit], drawn: DrawnCell) -> dict
         "uncertainty": None if alone.score is None else alone.score.uncertainty,
         "n": 0 if alone.score is None else alone.score.n,
         "without_concept": sum(unit.concept is None for unit in units),
-        "invalid_answers": sum(unit.n_asked for unit in units) - n_valid,
+        "invalid_answers": sum(unit.n_asked - unit.n_missing for unit in units) - n_valid,
+        "missing_replies": sum(unit.n_missing for unit in units),
     }

@@ -63,7 +63,8 @@ def record_of(reply: Reply, prompt: Prompt) -> ReplyRecord:
     return ReplyRecord(
         **reply.key._asdict(),
         attempt=reply.attempt,
-        answer=verdict.answer,
+        # A protocol of a plugin may read an answer from nothing.
+        answer=verdict.answer if reply.came else None,
         reasoning_a=verdict.reasoning_a,
         reasoning_b=verdict.reasoning_b,
         problem=verdict.problem if reply.came else "no reply came",

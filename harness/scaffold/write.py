@@ -47,7 +47,10 @@ _USES = {
     ),
     "metric": ("", "all cells are measured again, from the stored fits"),
     "judge": (" --set judging.panel={name}", "this panel compares the units of the demo"),
-    "protocol": (" --set judging.panel=proxy --set judging.protocol={name}", "judged by this protocol"),
+    "protocol": (
+        " --set judging.panel=openai --set judging.protocol={name}",
+        "a model behind OPENAI_BASE_URL judges by this protocol; a proxy has no prompt",
+    ),
     "backbone": (" --backbone {name}", "the methods of the demo on this network"),
     "dataset": (" --dataset {name}", "the networks and methods of the demo on these images"),
 }

@@ -39,7 +39,7 @@ def at_chance(panel: str, health: Any, alpha: Any, n_shared: Any) -> str:
     of_judges = _pooled(answered) if is_people(panel) else _of_most(panel, answered)
     if is_people(panel) and of_judges is None and agreement is None:
         by_two = " or by two people" if len(answered) > 1 else ""
-        return f"no pair was answered in both orders{by_two}, so nothing tells their answers from random ones"
+        return f"too few pairs were answered in both orders{by_two} to tell their answers from random ones"
     return with_minus(", and ".join(reason for reason in (of_judges, agreement) if reason))
 
 
@@ -53,7 +53,8 @@ def _of_agreement(panel: str, answered: Sequence[Mapping[str, Any]], alpha: Any,
         # Older stores: the second most, as many pairs as two judges may have in common; two answers to both orders.
         n_answers = sum(count_of(row.get("n")) for row in answered)
         n_pairs = n_answers // 4 if is_people(panel) else sorted(map(_n_pairs, answered))[-2]
-    if not n_pairs:
+    # Of people, who share questions by accident, full agreement on a few would say as little.
+    if not n_pairs or (is_people(panel) and share_interval(1.0, n_pairs)[0] <= 0.5):
         return None
     if share_interval((1 + alpha) / 2, n_pairs)[0] > 0.5:
         return ""

@@ -25,6 +25,7 @@ from results.site.sources import Sources, opened
 from results.site.texts import bounded, day, setting
 from results.site.units import Gallery, gallery
 from results.site.writing import PLAIN_FILES, Staged, require_folder, staged
+from results.store.merge import Rescore
 
 TITLE = "Disentanglement leaderboard"
 #: Units per row, and how many of a control, whose units only show what chance looks like.
@@ -71,7 +72,12 @@ class SiteOptions:
 
 
 def write_site(
-    stores: Sequence[Path], out: Path, options: SiteOptions | None = None, *, progress: Progress | None = None
+    stores: Sequence[Path],
+    out: Path,
+    options: SiteOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    rescore: Rescore | None = None,
 ) -> SiteSummary:
     """Write a static site of one or several results stores: plain files that need no server.
 
@@ -80,6 +86,8 @@ def write_site(
         out: folder of the site: missing, empty, or a site of this function, which is replaced.
         options: see :class:`SiteOptions`.
         progress: receives (steps done, all steps, the current one in words).
+        rescore: computes win rates again, as for :func:`results.store.merge.merge`; several stores with votes of people
+            need it.
 
     Raises:
         StoreError: a store cannot be read, two contradict each other, or the folder cannot be written.
@@ -94,7 +102,7 @@ def write_site(
         raise StoreError(f"A site shows 0 to {MOST_UNITS} units per row, not {chosen.units}.")
     target = Path(out).expanduser()
     require_folder(target, force=chosen.force)
-    with opened(stores, prefer=chosen.prefer) as sources, staged(target) as stage:
+    with opened(stores, prefer=chosen.prefer, rescore=rescore) as sources, staged(target) as stage:
         site = _Site(sources, stage, chosen, progress or (lambda done, total, what: None))
         site.build()
     return SiteSummary(

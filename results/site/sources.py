@@ -12,7 +12,7 @@ from typing import NamedTuple
 from results.errors import StoreError
 from results.site.texts import name
 from results.store import Store, connection, open_store
-from results.store.merge import merge
+from results.store.merge import Rescore, merge
 
 
 class Sources(NamedTuple):
@@ -31,12 +31,13 @@ class Sources(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(paths: Sequence[Path], *, prefer: str | None = None) -> Iterator[Sources]:
+def opened(paths: Sequence[Path], *, prefer: str | None = None, rescore: Rescore | None = None) -> Iterator[Sources]:
     """Open the stores of a site, each of which is read once: a run may write to them while the pages are made.
 
     Args:
         paths: the stores.
         prefer: as for :func:`results.store.merge.merge`.
+        rescore: likewise.
 
     Raises:
         StoreError: no store is given, one cannot be read, or two contradict each other.
@@ -53,7 +54,7 @@ def opened(paths: Sequence[Path], *, prefer: str | None = None) -> Iterator[Sour
         if len(stores) == 1:
             _copy(stores[0], together)
         else:
-            merge(together, stores, prefer=prefer)
+            merge(together, stores, prefer=prefer, rescore=rescore)
         yield Sources(open_store(together), _names(stores), of_cell)
 
 

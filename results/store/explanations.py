@@ -23,6 +23,7 @@ class ExplanationRecord:
     unit: int
     judge: str
     prompt_version: str
+    images: int
     concept: str | None
     n_positive: int = 0
     n_negative: int = 0
@@ -42,18 +43,20 @@ def record_explanations(
     cell_id: str,
     judges: Sequence[str],
     prompt_version: str,
+    images: int,
     explanations: Sequence[ExplanationRecord],
     scores: Sequence[ScoreRecord],
     *,
     replaces: Sequence[ScoreRecord],
 ) -> None:
-    """Write what judges found out about a cell in one transaction, replacing what they had of it under these prompts.
+    """Write what judges found out about a cell in one transaction, replacing what they had of it so.
 
     Args:
         store: store that has the cell.
         cell_id: the cell.
         judges: ids of the judges whose rows are replaced.
-        prompt_version: of both prompts.
+        prompt_version: of both prompts; with ``images``, what is replaced.
+        images: most held-out images of each kind.
         explanations: the new rows, of this cell.
         scores: scores of the cell; none if it has no score.
         replaces: scores whose metric, version, parameters and panel are those to delete first.
@@ -65,9 +68,9 @@ def record_explanations(
     score_rows = [{"cell_id": cell_id, **row_of(score), "params_hash": score.params_hash} for score in scores]
     with store.writing() as opened:
         opened.execute(
-            "DELETE FROM explanations WHERE cell_id = ? AND prompt_version = ? "
+            "DELETE FROM explanations WHERE cell_id = ? AND prompt_version = ? AND images = ? "
             "AND judge IN (SELECT unnest(?::VARCHAR[]))",
-            [cell_id, prompt_version, list(judges)],
+            [cell_id, prompt_version, images, list(judges)],
         )
         for score in replaces:
             opened.execute(
@@ -90,6 +93,6 @@ def explanations(store: Store, cell_ids: Sequence[str], units: Sequence[int] | N
         chosen, values = "AND unit IN (SELECT unnest(?::INTEGER[])) ", [[int(unit) for unit in units]]
     return store.query(
         f"SELECT * FROM explanations WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) {chosen}"
-        "ORDER BY cell_id, unit, judge, prompt_version",
+        "ORDER BY cell_id, unit, judge, prompt_version, images",
         [list(cell_ids), *values],
     )

@@ -21,6 +21,7 @@ from results.store.artifacts import FOLDER, artifact_file
 from results.store.cell_rows import CELL_TABLES
 from results.store.database import open_database
 from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
+from results.store.merge_explanations import ROWS, SCORES, Explained, choose_explanations, delete_others
 from results.store.merge_sources import TOLERANCE, Conflict, ScoreKey, Source, same, time_of
 from results.store.merge_tournaments import ChosenTournaments, choose_tournaments
 from results.store.records import bindable
@@ -28,6 +29,10 @@ from results.store.store import require_results
 from results.store.text_limits import cut
 
 PREFER = ("first", "newest")
+
+
+#: Computes the win rates of tournaments of a store again.
+Rescore = Callable[[Store, Sequence[str]], object]
 
 
 class _Keyed(NamedTuple):
@@ -48,7 +53,7 @@ _KEYED = {
     "group_scores": _Keyed(("group_id", "metric", "version"), "measured_at"),
     # Judges are asked after a cell is measured, maybe on another machine: what they add is taken from any store.
     "scores": _Keyed(("cell_id", "metric", "version", "params_hash"), None, f"s.panel IS NOT NULL AND {_OF_FINISHED}"),
-    "explanations": _Keyed(("cell_id", "unit", "judge", "prompt_version"), None, _OF_FINISHED),
+    "explanations": _Keyed(("cell_id", "unit", "judge", "prompt_version", "images"), None, _OF_FINISHED),
 }
 
 
@@ -93,7 +98,7 @@ def merge(
     artifacts: bool = False,
     overwrite: bool = False,
     titles: Mapping[Path, str] | None = None,
-    rescore: Callable[[Store, Sequence[str]], object] | None = None,
+    rescore: Rescore | None = None,
 ) -> Merged:
     """Write the store `out` with the content of all `inputs`, atomically.
 
@@ -112,11 +117,13 @@ def merge(
         artifacts: also copy the files that cells name, to the same relative path beside `out`.
         overwrite: `out` may exist (it may be one of the inputs); otherwise it is refused.
         titles: input -> its name in conflicts, for stores that were made from something else; one of them suffices.
-        rescore: called with the merged store, before it takes its name, and the tournaments to score again.
+        rescore: called with the merged store, before it takes its name, and the tournaments to score again; needed if
+            there are votes of people.
 
     Raises:
         MergeConflict: the stores contradict each other, and `prefer` is None.
-        StoreError: fewer than two stores, an input that cannot be read, or a path that cannot be written.
+        StoreError: votes of people without ``rescore``, fewer than two stores,
+            an input that cannot be read, or a path that cannot be written.
     """
     target = Path(out).expanduser().absolute()
     paths = [Path(path).expanduser().absolute() for path in inputs]
@@ -139,6 +146,7 @@ def merge(
     rounded: Counter[str] = Counter()
     cell_from, duplicates = _cells(sources, prefer, conflicts, rounded)
     tournaments = choose_tournaments(sources, prefer, conflicts)
+    explained = choose_explanations(sources, prefer, conflicts)
     _replies_and_images(sources, tournaments.voters, conflicts)
     if conflicts and prefer is None:
         raise MergeConflict(conflicts)
@@ -146,11 +154,17 @@ def merge(
     try:
         with partial_file(target) as partial:
             schema.create(partial)
-            rows = _write(partial, sources, cell_from, tournaments, prefer)
-            if rescore is not None and tournaments.joined:
+            _write(partial, sources, cell_from, tournaments, explained, prefer)
+            if tournaments.joined:
+                if rescore is None:
+                    raise StoreError(
+                        "The stores have votes of people, which are to be scored together: merge them with "
+                        "`harness merge`."
+                    )
                 rescore(Store(partial, read_only=False), list(tournaments.joined))
-            votes = unite_votes(target.parent, [source.path.parent for source in sources])
+            rows = _counts(partial)
             copied, missing = _copy_artifacts(target, cell_from) if artifacts else (0, [])
+            votes = unite_votes(target.parent, [source.path.parent for source in sources])
     except (OSError, duckdb.Error) as error:
         reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
         raise StoreError(f"The merged store {target} cannot be written ({reason}).") from error
@@ -236,9 +250,10 @@ def _write(
     sources: Sequence[Source],
     cell_from: Mapping[str, Source],
     tournaments: ChosenTournaments,
+    explained: Sequence[Explained],
     prefer: str | None,
-) -> dict[str, int]:
-    """Write the merged store, and return table -> number of rows."""
+) -> None:
+    """Write the merged store."""
     files = [source.path for source in sources]
     with contextlib.closing(open_database(partial, other_files=files)) as opened:
         for source in sources:
@@ -278,14 +293,20 @@ def _write(
                         )
                     missing = f"NOT EXISTS (SELECT 1 FROM main.{table} t WHERE {equal})"
                     _copy(opened, source, table, columns, f"{where} AND {missing}", [])
+            for one in explained:
+                columns = columns_of[one.source.catalog]
+                of_scores, of_rows = delete_others(opened, one)
+                _copy(opened, one.source, "scores", columns, f"{_OF_FINISHED} AND {SCORES}", of_scores)
+                _copy(opened, one.source, "explanations", columns, f"{_OF_FINISHED} AND {ROWS}", of_rows)
             for tournament, judges in tournaments.joined.items():
                 opened.execute("UPDATE tournaments SET judges = ? WHERE tournament = ?", [bindable(judges), tournament])
-        counts = {
-            table: int(opened.execute(f"SELECT count(*) FROM main.{table}").fetchall()[0][0])
-            for table in schema.current_columns()
-        }
         opened.execute("CHECKPOINT")
-        return counts
+
+
+def _counts(path: Path) -> dict[str, int]:
+    """Return table -> number of rows."""
+    store = Store(path)
+    return {table: int(store.query(f"SELECT count(*) AS n FROM {table}")["n"][0]) for table in schema.current_columns()}
 
 
 def _copy(

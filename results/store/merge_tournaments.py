@@ -16,7 +16,7 @@ class ChosenTournaments(NamedTuple):
     sources: dict[str, Source]
     """tournament -> store that it is taken from"""
     joined: dict[str, list[str]]
-    """tournament of several stores that judges join freely -> its judges in any of them: it is to be scored again"""
+    """tournament that judges join freely -> its judges in any store: it is to be scored again, from all replies"""
     voters: set[str]
     """judges of tournaments that judges join freely: their replies may change, and the newest one counts"""
 
@@ -39,7 +39,6 @@ def choose_tournaments(sources: Sequence[Source], prefer: str | None, conflicts:
     """
     chosen: dict[str, _Judged] = {}
     joined: dict[str, set[str]] = {}
-    several: set[str] = set()
     for source in sources:
         rows = source.store.query("SELECT tournament, config_id, label, win_rate FROM win_rates")
         rates_of = grouped(records_of(rows), lambda row: row["tournament"])
@@ -51,8 +50,6 @@ def choose_tournaments(sources: Sequence[Source], prefer: str | None, conflicts:
             other = chosen.get(name)
             if consensus_of_answers(head["settings"]):
                 joined.setdefault(name, set()).update(head["judges"] or ())
-                if other is not None:
-                    several.add(name)
                 if other is None or time_of(judged.judged_at) > time_of(other.judged_at):
                     chosen[name] = judged
                 continue
@@ -65,7 +62,8 @@ def choose_tournaments(sources: Sequence[Source], prefer: str | None, conflicts:
                     chosen[name] = judged
     return ChosenTournaments(
         {name: judged.source for name, judged in chosen.items()},
-        {name: sorted(joined[name]) for name in sorted(several)},
+        # Also those of one store: a person's reply to one of their questions may have come from another.
+        {name: sorted(judges) for name, judges in sorted(joined.items())} if len(sources) > 1 else {},
         {judge for judges in joined.values() for judge in judges},
     )
 

@@ -5,6 +5,7 @@ CREATE TABLE explanations (
     unit            INTEGER NOT NULL,
     judge           VARCHAR NOT NULL,
     prompt_version  VARCHAR NOT NULL,
+    images          INTEGER NOT NULL,
     concept         VARCHAR,
     n_positive      INTEGER,
     n_negative      INTEGER,
@@ -13,7 +14,7 @@ CREATE TABLE explanations (
     balanced_accuracy DOUBLE,
     control         DOUBLE,
     control_unit    INTEGER,
-    PRIMARY KEY (cell_id, unit, judge, prompt_version)
+    PRIMARY KEY (cell_id, unit, judge, prompt_version, images)
 );
 
 ALTER TABLE tournaments ADD COLUMN n_shared BIGINT;

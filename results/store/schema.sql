@@ -213,6 +213,7 @@ CREATE TABLE explanations (
     unit            INTEGER NOT NULL,     -- as units.unit
     judge           VARCHAR NOT NULL,     -- as replies.judge
     prompt_version  VARCHAR NOT NULL,     -- of both prompts, as "explain-1+detect-1"
+    images          INTEGER NOT NULL,     -- most held-out images of each kind
     concept         VARCHAR,              -- NULL: no valid name
     n_positive      INTEGER,              -- valid answers on held-out top images of the unit
     n_negative      INTEGER,              -- valid answers on images outside of its top images
@@ -221,7 +222,7 @@ CREATE TABLE explanations (
     balanced_accuracy DOUBLE,             -- NULL: too few valid answers on a side
     control         DOUBLE,               -- the same with the concept of another unit
     control_unit    INTEGER,              -- the other unit
-    PRIMARY KEY (cell_id, unit, judge, prompt_version)
+    PRIMARY KEY (cell_id, unit, judge, prompt_version, images)
 );
 
 -- How a fit went (since version 3). No key and no index, as for units.

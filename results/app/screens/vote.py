@@ -202,7 +202,8 @@ def _finished(folder: Path, ballot: Ballot, name: str, standing: Standing) -> No
         st.title(title, anchor=False, width="content")
         _progress(ballot, name, standing)
     if n_left:
-        pairs = "1 pair has" if n_left == 1 else f"{n_left} pairs have"
+        some = "1 pair has" if n_left == 1 else f"{n_left} pairs have"
+        pairs = some if n_left <= _MOST_TRIED else f"At least {_MOST_TRIED} pairs have"
         st.warning(
             f"{pairs} no answer, because their pictures in grids/ beside the store are missing or cannot be read. "
             "Delete those that cannot be read, and repeat `harness judge --panel people` with the options that made "

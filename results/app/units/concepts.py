@@ -20,7 +20,7 @@ MEANING = (
 
 
 def concept_sentences(store: Store, cell_id: str, unit: int) -> list[str]:
-    """Return one sentence per judge that was asked for the concept of a unit.
+    """Return one sentence per judge that was asked for the concept of a unit, of each number of images.
 
     Raises:
         StoreError: the store cannot be read.

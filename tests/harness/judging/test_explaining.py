@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import shutil
 import signal
 from collections.abc import Sequence
@@ -27,7 +29,10 @@ from harness import judging
 from harness.cli import app
 from harness.datasets.base import ImageSet
 from harness.judging.detection_questions import Pictures, control_units, drawn_units
-from harness.judging.explaining import ExplainedCells, Explaining, explain, plan_explaining
+from harness.judging.explaining import ExplainedCells, explain
+from harness.judging.explaining_jobs import Explaining
+from harness.judging.explaining_plan import plan_explaining
+from harness.stats import Detections
 from harness.suites import load_suite
 from methods.errors import UserError
 from results import Store, leaderboard, open_store
@@ -71,7 +76,9 @@ def test_planted_classes_are_found_and_random_units_are_not(store: Store, images
         done = explained(store, images, settings(server.url))
     planted, random = (next(cell for cell in done.cells if cell.label == label) for label in ("planted", "random"))
     assert planted.score is not None and random.score is not None
-    assert planted.score.value == 1.0 and planted.score.n == 16 and planted.score.uncertainty == 0.0
+    assert planted.score.value == 1.0 and planted.score.n == 16
+    # No mistake in 160 answers: the error is that of the answers, and not 0.
+    assert planted.score.uncertainty == pytest.approx(math.sqrt((Detections(5, 5, 5, 5).variance or 0) / 16))
     assert abs(random.score.value - 0.5) < 0.1 and abs(random.score.value - 0.5) < 3 * (random.score.uncertainty or 0)
     # Another unit's concept is another class, and is found in some of the negatives.
     assert planted.control is not None and abs(planted.control.value - 0.5) < 0.1
@@ -94,7 +101,10 @@ def test_nothing_is_asked_twice_and_more_units_add_only_their_own(store: Store, 
         assert again.asked == 0 and again.kept == first.asked and again.cells == first.cells
         (plan,) = plan_explaining(store, CELLS, images, settings(server.url, units=6))
         assert plan.left == plan.prompt_tokens == 0 and plan.stored == plan.calls == first.asked
-        explained(store, images, settings(server.url, units=8))
+        (plan,) = plan_explaining(store, CELLS, images, settings(server.url, units=8))
+        more = explained(store, images, settings(server.url, units=8))
+        # The concepts of new units change the control of the last old one, too.
+        assert 0 < more.asked <= plan.left <= 2 * 2 * (1 + 4 * 5) + 2 * 2 * 5
     assert set(server.seen.values()) == {1}
     assert len(explanations(store, ["planted-1"])) == 8
 
@@ -144,13 +154,53 @@ def test_units_with_few_images_are_left_out_and_silent_negatives_are_known(store
     assert len(by_unit[4].negatives) == 4 and not by_unit[0].silent
 
 
+def test_no_image_of_a_unit_has_a_copy_among_its_others(store: Store, images: ImageSet) -> None:
+    """The first two images of each class count as equal, then each two neighbours."""
+    pictures = Pictures(images)
+    pictures.content = lambda index: str(index - 1 if index % 12 == 1 else index)
+    drawn = drawn_units(store, "planted-1", pictures, units=16, images=5, seed=0)
+    assert len(drawn.units) == 16
+    for unit in drawn.units:
+        contents = [pictures.content(image) for image in (*unit.explaining, *unit.positives, *unit.negatives)]
+        assert len(contents) == len(set(contents))
+    pictures.content = lambda index: str(index // 2)
+    drawn = drawn_units(store, "planted-1", pictures, units=16, images=5, seed=0)
+    assert (len(drawn.units), drawn.n_usable, drawn.n_left_out) == (0, 16, 16)
+
+
+def test_replies_that_did_not_come_are_named_and_are_not_invalid(store: Store, images: ImageSet) -> None:
+    with serving(lambda number: "right", oracle) as server:
+        wanted = settings(server.url, units=4)
+        explained(store, images, wanted, CELLS[:1])
+    first = answers_of_judge(store)
+    with store.writing() as opened:
+        opened.execute(
+            "UPDATE replies SET raw = NULL, answer = NULL WHERE prompt_version = 'detect-1' AND grid_b = (SELECT "
+            "min(grid_b) FROM replies WHERE prompt_version = 'detect-1')"
+        )
+    (cell,) = explained(store, images, wanted, CELLS[:1]).cells  # the server is gone
+    assert any("did not come; repeat the command" in note for note in cell.notes)
+    details = answers_of_judge(store)
+    assert first["missing_replies"] == first["invalid_answers"] == details["invalid_answers"] == 0
+    assert details["missing_replies"] > 0
+    with serving(lambda number: "right", oracle) as server:
+        explained(store, images, dataclasses.replace(wanted, judges=settings(server.url).judges), CELLS[:1])
+    assert answers_of_judge(store) == first
+
+
+def answers_of_judge(store: Store) -> dict[str, Any]:
+    return store.scores().set_index("metric")["details"]["autointerp"]["by_judge"][0]
+
+
 @pytest.mark.parametrize("answer", ["yes", "no"])
 def test_a_model_that_always_says_the_same_is_at_chance(store: Store, images: ImageSet, answer: str) -> None:
     with serving(lambda number: "right", always(answer)) as server:
         done = explained(store, images, settings(server.url))
     for cell in done.cells:
         assert cell.score is not None and cell.control is not None and cell.gap is not None
-        assert (cell.score.value, cell.score.uncertainty, cell.control.value, cell.gap.value) == (0.5, 0.0, 0.5, 0.0)
+        assert (cell.score.value, cell.control.value, cell.gap.value) == (0.5, 0.5, 0.0)
+        interval = cell.gap.interval()
+        assert interval is not None and interval[0] < 0 < interval[1]
 
 
 def test_nonsense_gives_no_score_and_a_sentence(store: Store, images: ImageSet) -> None:

@@ -13,9 +13,12 @@ from people_store import AT, judge_id, judged, row_of, vote
 from typer.testing import CliRunner
 
 from harness.cli import app
+from harness.commands.rescoring import rescored
 from harness.datasets.base import ImageSet
 from results import Store, open_store
+from results.errors import StoreError
 from results.people.votes import Vote, append_votes, read_votes
+from results.site.sources import opened
 from results.store import judgments
 from results.verify import verify
 
@@ -90,3 +93,44 @@ def test_scoring_again_adds_whoever_has_replied(recorded: Path, tmp_path: Path, 
     assert done.exit_code == 0, done.output
     row = row_of(store, contest.tournament)
     assert row["judges"] == [judge_id("anna")] and row["n_missing"] == 0
+
+
+def test_a_tournament_of_one_store_is_scored_again_if_a_reply_changed_in_another(
+    recorded: Path, tmp_path: Path, images: ImageSet
+) -> None:
+    """The second store has the same questions in a larger tournament, and Anna has changed her mind there."""
+    one, two = (machine(recorded, tmp_path / name) for name in ("one", "two"))
+    small = judged(one, images, "anna", pairs=1)
+    vote(one, small, "anna")
+    judged(one, images, pairs=1)
+    large = judged(two, images, "anna", pairs=2)
+    vote(two, large, "anna", at=AT + timedelta(hours=1), invert=True)
+    judged(two, images, pairs=2)
+    both = merged(tmp_path / "out" / "r.duckdb", one, two)
+    rates = judgments.win_rates(both).set_index(["tournament", "label"])["win_rate"]
+    assert rates[small.tournament, "pure"] == rates[large.tournament, "pure"] == 0.0
+    assert [problem for problem in verify(both).problems if problem.check != "unit scores"] == []
+
+
+def test_a_site_of_two_stores_scores_the_votes_of_both(recorded: Path, tmp_path: Path, images: ImageSet) -> None:
+    one, two = (machine(recorded, tmp_path / name) for name in ("one", "two"))
+    vote(one, judged(one, images, "anna"), "anna")
+    judged(one, images)
+    judged(two, images)
+    paths = [one.path, two.path]
+    with pytest.raises(StoreError, match="have votes of people"), opened(paths):
+        pass
+    with opened(paths, rescore=rescored) as sources:
+        pd.testing.assert_frame_equal(rates_of(sources.store), rates_of(one))
+
+
+def test_no_votes_are_added_if_a_merge_fails(recorded: Path, tmp_path: Path, images: ImageSet) -> None:
+    one, two = (machine(recorded, tmp_path / name) for name in ("one", "two"))
+    vote(two, judged(two, images, "ben"), "ben")
+    judged(two, images)
+    with two.writing() as connection:
+        connection.execute("UPDATE cells SET artifact = '../secret'")
+    out = tmp_path / "out" / "r.duckdb"
+    done = CliRunner().invoke(app, ["merge", str(out), str(two.path), str(one.path), "--artifacts"])
+    assert "nothing was written" in str(done.exception)
+    assert not out.exists() and not (out.parent / "people").exists()

@@ -48,7 +48,7 @@ def test_one_judge_has_the_usual_error() -> None:
     assert clustered is not None and clustered.n_clusters == 3
     assert clustered.uncertainty == pytest.approx(clustered_standard_error(values, np.array(["a", "a", "b", "c"])))
     low, high = mean.interval() or (0.0, 0.0)
-    assert (high - low) / 2 == pytest.approx(3.182446 * (mean.uncertainty or 0), rel=1e-6)
+    assert high == 1.0 and mean.value - low == pytest.approx(3.182446 * (mean.uncertainty or 0), rel=1e-6)
 
 
 def test_judges_that_agree_are_no_further_evidence() -> None:
@@ -100,3 +100,29 @@ def test_the_error_covers_the_true_mean() -> None:
         low, high = mean_over_judges(scores, np.arange(30)).interval()  # type: ignore[union-attr, misc]
         hits += low <= 0.7 <= high
     assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_equal_scores_of_a_few_units_are_no_certainty() -> None:
+    """Five right answers of five on each side, of three units: the error is that of shares of 5.5 of 6."""
+    perfect = Detections(5, 5, 5, 5)
+    assert perfect.variance == pytest.approx((5.5 / 6) * (0.5 / 6) / 5 / 2)
+    table, variances = np.ones((1, 3)), np.full((1, 3), perfect.variance)
+    mean = mean_over_judges(table, np.array(["a", "b", "c"]), variances)
+    assert mean is not None and mean.uncertainty == pytest.approx(math.sqrt(perfect.variance / 3))
+    interval = mean.interval()
+    assert interval is not None and interval[0] < 0.9 and interval[1] == 1.0
+    # Two judges of the same units.
+    both = mean_over_judges(np.ones((2, 3)), np.array(["a", "b", "c"]), np.repeat(variances, 2, 0))
+    assert both is not None and both.uncertainty == pytest.approx(math.sqrt(perfect.variance / 6))
+    # The spread over units counts if it is larger.
+    spread = np.array([[0.2, 0.9, 0.7]])
+    plain, with_own = (mean_over_judges(spread, np.array(["a", "b", "c"]), own) for own in (None, variances))
+    assert plain is not None and plain == with_own
+    assert Detections(1, 5, 1, 5).variance is None
+
+
+def test_intervals_keep_to_what_is_possible() -> None:
+    scores, clusters = np.array([[0.1, 0.9]]), np.array(["a", "b"])
+    mean, gap = (mean_over_judges(scores, clusters, low=low) for low in (0.0, -1.0))
+    assert mean is not None and gap is not None
+    assert (mean.interval(), gap.interval()) == ((0.0, 1.0), (-1.0, 1.0))

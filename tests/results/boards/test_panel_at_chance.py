@@ -34,11 +34,21 @@ def judge(name: str = "vllm/a", **changes: Any) -> dict[str, Any]:
         # People may be many with few answers each.
         ("people", [judge(n=4, n_swaps=2, swap_consistency=1.0)] * 30, 0.5, ""),
         ("people", [judge(n=4, n_swaps=2, swap_consistency=0.5)] * 30, 0.5, "for 50 % of 60 pairs"),
-        ("people", [judge(n=4, n_swaps=2, swap_consistency=1.0)] * 3, 0.5, "alpha 0.50 for 3 pairs"),
+        ("people", [judge(n=4, n_swaps=2, swap_consistency=1.0)] * 3, 0.5, ""),  # three pairs say nothing
         ("people", [judge(n=6, n_swaps=3, swap_consistency=1.0)], None, "100 % of 3 pairs, too few to tell"),
-        ("people", [judge(n=3, n_swaps=0, swap_consistency="NaN")], None, "no pair was answered in both orders"),
+        (
+            "people",
+            [judge(n=3, n_swaps=0, swap_consistency="NaN")],
+            None,
+            "answered in both orders to",
+        ),
         ("people", [judge(n=2, n_swaps=0, swap_consistency="NaN")] * 30, 0.1, "alpha 0.10 for 15 pairs"),
-        ("people", [judge(n=2, n_swaps=0, swap_consistency="NaN")] * 30, float("nan"), "in both orders or by two"),
+        (
+            "people",
+            [judge(n=2, n_swaps=0, swap_consistency="NaN")] * 30,
+            float("nan"),
+            "or by two people to",
+        ),
         # Nothing is said without measures: of a tournament that is not scored yet, or of an old store.
         ("vllm:a", [], None, ""),
         ("vllm:a", [judge(n=0)], None, ""),
@@ -55,9 +65,9 @@ def test_which_panels_are_at_chance(panel: str, health: Any, alpha: Any, words: 
     ("panel", "n_judges", "n_shared", "words"),
     [
         ("people", 40, 60, ""),
-        ("people", 40, 2, "alpha 0.50 for 2 pairs"),
-        ("people", 40, 1, "alpha 0.50 for 1 pair)"),
-        # Their answers to pairs in both orders are still known.
+        ("people", 40, 8, "alpha 0.50 for 8 pairs"),
+        # Full agreement on three pairs would say nothing; their answers to pairs in both orders do.
+        ("people", 40, 3, ""),
         ("people", 40, 0, ""),
         ("vllm:a+b+c", 3, 2, "alpha 0.50 for 2 pairs"),
         ("vllm:a+b+c", 3, 60, ""),

@@ -174,6 +174,7 @@ def judge(store: Store, first: str, second: str) -> None:
         unit=1,
         judge="one",
         prompt_version="explain-1+detect-1",
+        images=5,
         concept="dogs",
         n_positive=4,
         n_negative=5,
@@ -181,7 +182,7 @@ def judge(store: Store, first: str, second: str) -> None:
         true_negatives=5,
         balanced_accuracy=0.875,
     )
-    record_explanations(store, first, ["one"], concept.prompt_version, [concept], [], replaces=[])
+    record_explanations(store, first, ["one"], concept.prompt_version, 5, [concept], [], replaces=[])
 
 
 @pytest.fixture(scope="module")

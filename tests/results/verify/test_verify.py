@@ -287,6 +287,7 @@ BATCHES = {
         ("UPDATE win_rates SET win_rate = 0.7 WHERE wins = 4", "tournaments", "won 4 of 5"),
         ("UPDATE replies SET answer = 'A' WHERE answer = 'B'", "recount", "a recount of its replies"),
         ("UPDATE explanations SET true_positives = 4", "explanations", "0.875, and its answers give 1"),
+        ("UPDATE explanations SET concept = ''", "explanations", "without a concept or from fewer than 2 answers"),
     ],
     "shares of images": [
         (_score("accuracy_recovered", "value = 0.8"), "recovered", "which means accuracy 0.690000; that is 0.75"),
@@ -296,6 +297,8 @@ BATCHES = {
         ("UPDATE outcomes SET n = 30 WHERE CELL2", "outcomes", "another length than 30 images"),
         ("UPDATE explanations SET true_negatives = 6", "explanations", "more right answers than answers"),
         ("UPDATE explanations SET unit = 99", "explanations", "a unit that does not exist"),
+        ("UPDATE explanations SET control_unit = 99", "explanations", "a control that is no other unit"),
+        ("UPDATE explanations SET control = 7", "explanations", "has the control 7.0; it must be from 0 to 1"),
     ],
     "standard errors": [
         (_score("ms_score", "uncertainty = uncertainty * 1.001"), "unit scores", "that of its unit rows is 0.11547"),

@@ -129,7 +129,7 @@ def test_a_store_is_never_written_over(
 ) -> None:
     before = store.read_bytes()
     said = refusal(capsys, monkeypatch, *words, "--store", "r.duckdb")
-    assert "r.duckdb is a results store, which an export would overwrite" in said
+    assert "r.duckdb is a results store, which would be overwritten" in said
     assert store.read_bytes() == before
 
 

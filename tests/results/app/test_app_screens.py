@@ -170,7 +170,7 @@ def test_judges_shows_both_intervals_and_the_retries(here: Store) -> None:
     written = texts(test)
     assert "-badge[:material/question_mark: unknown]" in written and "proxy panel" in written
     assert written.count(plain("no other judge whose votes could confirm its own")) == 3
-    assert "4 pairs, each judged in both orders" in written
+    assert "4 pairs, each shown in both orders" in written
 
 
 def test_the_pairs_of_a_tournament_are_filtered_by_the_address(here: Store) -> None:
@@ -178,7 +178,7 @@ def test_the_pairs_of_a_tournament_are_filtered_by_the_address(here: Store) -> N
     require_sound(test)
     assert test.query_params["show"] == "judges disagree"
     links = [link.proto.label for link in test.get("page_link")].count("Grids and replies")
-    assert links == 3 and "3 pairs, each judged in both orders" in texts(test)
+    assert links == 3 and "3 pairs, each shown in both orders" in texts(test)
     assert len(test.get("image")) == 6
     require_sound(opened("judges", tournament="tournament-1", show="nothing of this kind"))
 

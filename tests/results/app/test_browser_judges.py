@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 
 def test_each_judge_has_a_verdict_and_the_panel_its_badge(visit: Visit) -> None:
     page = visit.open("judges?tournament=tournament-1")
-    agreement = page.get_by_role("heading", name=re.compile("The 3 judges agree little more than by chance"))
+    agreement = page.get_by_role("heading", name=re.compile("The 3 judges cannot be told from random answers"))
     expect(agreement).to_be_visible()
     expect(page.get_by_text("proxy panel").first).to_be_visible()
     for judge in ("one", "two", "three"):
@@ -26,9 +26,9 @@ def test_each_judge_has_a_verdict_and_the_panel_its_badge(visit: Visit) -> None:
 
 def test_pairs_are_filtered_and_lead_to_the_replies(visit: Visit) -> None:
     page = visit.open("judges?tournament=tournament-1")
-    expect(page.get_by_text("4 pairs, each judged in both orders", exact=False)).to_be_visible()
+    expect(page.get_by_text("4 pairs, each shown in both orders", exact=False)).to_be_visible()
     page.get_by_test_id("stButtonGroup").get_by_text("judges disagree").click()
-    expect(page.get_by_text("3 pairs, each judged in both orders", exact=False)).to_be_visible()
+    expect(page.get_by_text("3 pairs, each shown in both orders", exact=False)).to_be_visible()
     expect(page).to_have_url(re.compile("show=judges"))
     images = page.locator("[data-testid=stImage] img")
     expect(images).to_have_count(6)

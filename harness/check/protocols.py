@@ -110,14 +110,14 @@ def reader(of: CheckedProtocol) -> str:
     for prompt in of.prompts.values():
         for text in _ODD_REPLIES:
             verdict: Any = prompt.read(text)
-            shown = repr(text)[:40]
+            excerpt = repr(text)[:40]
             require(
                 isinstance(verdict, Verdict),
-                f"read returns a {type(verdict).__name__} for the reply {shown}; it must return a Verdict.",
+                f"read returns a {type(verdict).__name__} for the reply {excerpt}; it must return a Verdict.",
             )
             require(
                 verdict.answer in ("A", "B", None),
-                f"read returns the answer {verdict.answer!r} for the reply {shown}; it must be A, B or None.",
+                f"read returns the answer {verdict.answer!r} for the reply {excerpt}; it must be A, B or None.",
             )
             n_odd += 1
         for text, what in _NO_ANSWER.items():

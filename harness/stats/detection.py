@@ -105,7 +105,7 @@ def mean_over_judges(
         sums = np.bincount(member, weights=changes.mean(axis=0)[used], minlength=n_clusters)
         least = 0.0
         if variances is not None:
-            own = np.where(scored, variances, 0.0) / counts[:, None] ** 2
-            least = float(own.sum()) / len(scores) ** 2
+            weighted = np.where(scored, variances, 0.0) / counts[:, None] ** 2
+            least = float(weighted.sum()) / len(scores) ** 2
         error = math.sqrt(max(n_clusters / (n_clusters - 1) * float(np.sum(sums**2)), least))
     return JudgedMean(float(means.mean()), error, int(used.sum()), n_clusters, low)

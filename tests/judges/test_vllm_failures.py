@@ -152,7 +152,7 @@ def test_the_reason_of_a_refused_configuration_and_what_to_do_about_memory(
 
 
 def test_requests_that_a_dying_engine_fails_are_no_replies(vllm: Recorder, tmp_path: Path) -> None:
-    """What it fails after its last answer says nothing about the questions; what it failed before does."""
+    """Failures after its last answer say nothing about the questions; those before it do."""
 
     def fails(asked: Any) -> tuple[str, str]:
         if vllm.steps == 4:

@@ -85,9 +85,9 @@ def _show(folder: Path, ids: list[str]) -> None:
     standing = voting.standing_of(ballot, name, folder)
     if failed := voting.failure():
         st.error(plain(failed), icon=":material/error:")
-    shown = _first_with_pictures(folder, standing.waiting)
-    if shown is not None:
-        _ask(folder, ballot, name, standing, shown)
+    pair = _first_with_pictures(folder, standing.waiting)
+    if pair is not None:
+        _ask(folder, ballot, name, standing, pair)
     else:
         _finished(folder, ballot, name, standing)
 
@@ -139,13 +139,13 @@ def _first_with_pictures(folder: Path, waiting: Sequence[Question]) -> Pair | No
     return None
 
 
-def _ask(folder: Path, ballot: Ballot, name: str, standing: Standing, shown: Pair) -> None:
-    question = shown.question
+def _ask(folder: Path, ballot: Ballot, name: str, standing: Standing, pair: Pair) -> None:
+    question = pair.question
     with st.container(horizontal=True, vertical_alignment="center", key="vote_head"):
         st.title("Which grid shows one concept?", anchor=False, width="content")
         _progress(ballot, name, standing)
     with st.container(key="vote_grids"):
-        for column, label, picture in zip(st.columns(2), "AB", (shown.a, shown.b), strict=True):
+        for column, label, picture in zip(st.columns(2), "AB", (pair.a, pair.b), strict=True):
             with column:
                 st.markdown(f"**{label}**")
                 st.image(embedded(picture, "jpeg"), alt=f"Grid {label}: nine images.", width="stretch")

@@ -1,4 +1,4 @@
-"""What a run gives back of the GPUs before judges load their models."""
+"""GPU memory that a run gives back before judges load their models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pair an annotator is shown next: random, resumed, skipped to the end, undone at once."""
+"""Order of the pairs of an annotator: random, resumed, skipped to the end, undone at once."""
 
 from __future__ import annotations
 

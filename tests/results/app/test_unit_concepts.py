@@ -41,8 +41,8 @@ def test_the_page_of_a_unit_shows_the_concepts_unchanged(tmp_path: Path, monkeyp
     with open_store(store.path, read_only=False).writing() as connection:
         for judge, concept in (("openai/a#1", "**dogs** :red[x]"), ("openai/b#1", None)):
             connection.execute(
-                "INSERT INTO explanations (cell_id, unit, judge, prompt_version, concept, balanced_accuracy) "
-                "VALUES ('elude-42', 4, ?, 'explain-1+detect-1', ?, 0.8)",
+                "INSERT INTO explanations (cell_id, unit, judge, prompt_version, images, concept, balanced_accuracy) "
+                "VALUES ('elude-42', 4, ?, 'explain-1+detect-1', 8, ?, 0.8)",
                 [judge, concept],
             )
     show(store, monkeypatch)

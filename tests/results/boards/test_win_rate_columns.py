@@ -114,7 +114,7 @@ def test_a_column_of_a_panel_at_chance_says_why() -> None:
     judged = {"judge": "vllm/a", "n": 40, "n_swaps": 20, "swap_consistency": 0.5}
     rows = [row | {"health": [judged]} for row in rates("t", cells)]
     attached = attach_win_rates(cells, rows)
-    assert all("none of 1 judges" in score["panel_at_chance"] for score in attached.scores)
+    assert all("its only judge does not" in score["panel_at_chance"] for score in attached.scores)
     assert attached.notes_of(cells)[0].startswith("win_rate of vllm:a says nothing, and nothing is ranked or marked")
     sound = [row | {"health": [judged | {"swap_consistency": 1.0}]} for row in rates("t", cells)]
     assert not any(score["panel_at_chance"] for score in attach_win_rates(cells, sound).scores)

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from methods.additive import AdditiveSplit
 from methods.errors import UserError
+from methods.patch_choice import strongest
 
 Units = int | Sequence[int] | Tensor
 
@@ -79,6 +80,7 @@ class DisentangledLinear(nn.Module):
         self.register_buffer("sub_weight", sub_weight.to(weight)[rows].contiguous())
         self.register_buffer("sub_bias", sub_bias.to(weight)[rows].contiguous())
         self._edits: dict[int, tuple[float, float]] = {}
+        self._patch_edits: dict[tuple[int | None, int], dict[int, float]] = {}
         self._compile_edits()
 
     @classmethod
@@ -134,10 +136,25 @@ class DisentangledLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output: (..., d_out), or (..., d_out, H, W)."""
         out = self._merged(x) if self.materialised else self._linear(x, self.weight, self.bias)
-        if len(self.edited) == 0:
-            return out
-        change = self._linear(x, self._kernel(self.edit_weight), self.edit_bias)
-        return out.index_add(self.unit_axis, self.edited, change.to(out.dtype))
+        if len(self.edited):
+            change = self._linear(x, self._kernel(self.edit_weight), self.edit_bias)
+            out = out.index_add(self.unit_axis, self.edited, change.to(out.dtype))
+        for (patches, prefix_tokens), scales in self._patch_edits.items():
+            out = self._edited_at_patches(out, x, scales, patches, prefix_tokens)
+        return out
+
+    def _edited_at_patches(
+        self, out: Tensor, x: Tensor, scales: Mapping[int, float], patches: int | None, prefix_tokens: int
+    ) -> Tensor:
+        if x.ndim < 2:
+            raise UserError(f"Edits of patches need the positions of an image, and the input is {tuple(x.shape)}.")
+        units = self._indices(list(scales))
+        activations = self.subunits(x, units)
+        tokens = activations.flatten(-2).transpose(-1, -2) if self.is_conv else activations
+        eligible = torch.arange(tokens.shape[-2], device=tokens.device) >= prefix_tokens
+        change = tokens * (tokens.new_tensor(list(scales.values())) - 1) * strongest(tokens, patches, eligible)
+        rows = change.transpose(-1, -2).reshape(activations.shape) if self.is_conv else change
+        return out.index_add(self.unit_axis, self.parent[units], rows.to(out.dtype))
 
     def subunits(self, x: Tensor, units: Units | None = None) -> Tensor:
         """Return unedited activations (..., n_units) or (..., n_units, H, W) of the sub-units, or of the given ones."""
@@ -180,20 +197,57 @@ class DisentangledLinear(nn.Module):
             self._edits[unit] = (float(scale), float(offset))
         self._compile_edits()
 
+    def edit_patches(self, units: Units, *, scale: float, patches: int | None, prefix_tokens: int = 0) -> None:
+        """Scale these sub-units from now on, but only at the positions of each image at which they are most active.
+
+        ``out_u = a_u + sum over these sub-units i of u (scale - 1) (w_i q + b_i)`` at those positions, beside what
+        :meth:`edit` adds. The input must be (..., T, d_in), with the T positions of one image, or (..., d_in, H, W).
+
+        Args:
+            scale: factor of the activation; 0 removes it.
+            patches: number of positions per sub-unit and image; None: all positions.
+            prefix_tokens: number of first tokens that are never changed, such as CLS and registers.
+
+        Raises:
+            UserError: if a sub-unit does not exist, or a number is negative.
+        """
+        if prefix_tokens < 0 or (patches is not None and patches < 0):
+            raise UserError(f"patches = {patches} and prefix_tokens = {prefix_tokens} must not be negative.")
+        chosen = self._indices(units).tolist()
+        self._forget_patch_edits(chosen)
+        if chosen:
+            self._patch_edits.setdefault((patches, prefix_tokens), {}).update(dict.fromkeys(chosen, float(scale)))
+
+    def _forget_patch_edits(self, units: Sequence[int]) -> None:
+        forgotten = set(units)
+        left = {
+            key: {unit: scale for unit, scale in scales.items() if unit not in forgotten}
+            for key, scales in self._patch_edits.items()
+        }
+        self._patch_edits = {key: scales for key, scales in left.items() if scales}
+
     def ablate(self, units: Units) -> None:
         """Remove these sub-units' contributions: ``edit(units, scale=0)``."""
         self.edit(units, scale=0.0)
 
     def reset(self, units: Units | None = None) -> None:
         """Undo the edits of these sub-units, or all edits. Without edits the layer equals the original bit for bit."""
-        for unit in list(self._edits) if units is None else self._indices(units).tolist():
+        all_edited = [*self._edits, *(unit for scales in self._patch_edits.values() for unit in scales)]
+        chosen = all_edited if units is None else self._indices(units).tolist()
+        for unit in chosen:
             self._edits.pop(unit, None)
+        self._forget_patch_edits(chosen)
         self._compile_edits()
 
     @property
     def edits(self) -> Mapping[int, tuple[float, float]]:
-        """Scale and offset of each edited sub-unit."""
+        """Scale and offset of each sub-unit that :meth:`edit` has edited."""
         return dict(self._edits)
+
+    @property
+    def patch_edits(self) -> Mapping[int, tuple[float, int | None]]:
+        """Scale and number of patches of each sub-unit that :meth:`edit_patches` has edited."""
+        return {unit: (scale, patches) for (patches, _), of in self._patch_edits.items() for unit, scale in of.items()}
 
     def _compile_edits(self) -> None:
         """Sum the edits of each neuron into one row of weights: edits are linear in the input."""
@@ -237,7 +291,7 @@ class DisentangledLinear(nn.Module):
         super()._load_from_state_dict(*arguments)
         # The loaded split may distribute its sub-units differently.
         self._lay_out()
-        self._edits = {}
+        self._edits, self._patch_edits = {}, {}
         self._compile_edits()
 
     def save(self, path: str | Path) -> Path:
@@ -269,7 +323,8 @@ class DisentangledLinear(nn.Module):
         return layer
 
     def extra_repr(self) -> str:
-        edited = f", {len(self._edits)} edited" if self._edits else ""
+        n_edited = len({*self._edits, *self.patch_edits})
+        edited = f", {n_edited} edited" if n_edited else ""
         return f"{self.d_in} -> {self.d_out}, {self.n_units} sub-units{edited}, materialised={self.materialised}"
 
 

@@ -123,6 +123,49 @@ def test_edits_are_what_brute_force_gives(layer: Layer, materialised: bool) -> N
     assert replaced.edits[2] == (1.0, 0.0) and replaced.edits[9] == (0.0, 0.0)
 
 
+@pytest.mark.parametrize(("patches", "prefix"), [(0, 0), (1, 0), (3, 2), (None, 0), (100, 1)])
+def test_patch_edits_are_what_brute_force_gives(layer: Layer, patches: int | None, prefix: int) -> None:
+    original, replaced, x = layer
+    scales = {1: 0.0, 2: 3.0, 9: -5.0, 13: 1.5}
+    for unit, scale in scales.items():
+        replaced.edit_patches(unit, scale=scale, patches=patches, prefix_tokens=prefix)
+    assert replaced.patch_edits == {unit: (scale, patches) for unit, scale in scales.items()}
+    codes = replaced.subunits(x).movedim(replaced.unit_axis, -1).flatten(1, -2)
+    expected = original(x).movedim(replaced.unit_axis, -1).flatten(1, -2).clone()
+    for image in range(len(x)):
+        for unit, scale in scales.items():
+            order = sorted(range(prefix, codes.shape[1]), key=lambda t: -float(codes[image, t, unit]))
+            for token in order if patches is None else order[:patches]:
+                expected[image, token, replaced.parent[unit]] += (scale - 1) * codes[image, token, unit]
+    out = replaced(x).movedim(replaced.unit_axis, -1).flatten(1, -2)
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_patch_edits_are_replaced_and_reset(layer: Layer) -> None:
+    original, replaced, x = layer
+    replaced.edit_patches([1, 2], scale=5.0, patches=2)
+    replaced.edit_patches(2, scale=1.0, patches=None, prefix_tokens=1)
+    assert replaced.patch_edits == {1: (5.0, 2), 2: (1.0, None)} and "2 edited" in replaced.extra_repr()
+    assert copy.deepcopy(replaced).patch_edits == replaced.patch_edits
+    replaced.reset(1)
+    assert replaced.patch_edits == {2: (1.0, None)}
+    torch.testing.assert_close(replaced(x), original(x), rtol=0, atol=0, msg="a scale of 1 changes nothing")
+    replaced.reset()
+    assert not replaced.patch_edits and torch.equal(replaced(x), original(x))
+
+
+def test_patch_edits_that_make_no_sense_are_refused(layer: Layer) -> None:
+    _, replaced, x = layer
+    with pytest.raises(UserError, match="must not be negative"):
+        replaced.edit_patches(0, scale=2.0, patches=-1)
+    with pytest.raises(UserError, match="no sub-unit 999"):
+        replaced.edit_patches(999, scale=2.0, patches=1)
+    replaced.edit_patches(0, scale=2.0, patches=1)
+    if not replaced.is_conv:
+        with pytest.raises(UserError, match="positions of an image"):
+            replaced(x[0, 0])
+
+
 def test_ablating_all_of_a_neuron_silences_it(layer: Layer) -> None:
     _, replaced, x = layer
     neuron = 1

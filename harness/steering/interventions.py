@@ -2,8 +2,8 @@
 
 The layer's output becomes ``a + decode(codes') - decode(codes)``, so that what a method does not reconstruct stays in
 the network (its error term), and an edit of nothing is the identity to the bit. A split edits the layer itself: each
-edited sub-unit adds ``(factor - 1) (w_i q + b_i)`` to its neuron, as in :mod:`methods.disentangled`. A unit is edited at
-the tokens where it is most active, as in the ELUDe paper, App. C.3.
+edited sub-unit adds ``(factor - 1) (w_i q + b_i)`` to its neuron, as in :mod:`methods.disentangled`. A unit is edited
+at the tokens where it is most active, as in the ELUDe paper, App. C.3.
 """
 
 from __future__ import annotations

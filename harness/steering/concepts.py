@@ -91,8 +91,8 @@ def _concepts_of_file(path: Path) -> tuple[str, ...]:
         _require_concept(concept, number, name)
         if (earlier := first.setdefault(concept.casefold(), number)) != number:
             raise UserError(
-                f"Line {number} of the list of concepts {name!r} repeats {one_line(concept)!r} of line {earlier}: remove "
-                "one of them."
+                f"Line {number} of the list of concepts {name!r} repeats {one_line(concept)!r} of line {earlier}: "
+                "remove one of them."
             )
         concepts.append(concept)
     if not concepts:

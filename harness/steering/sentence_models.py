@@ -34,8 +34,8 @@ _READING = 1
 _UNUSED = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
 #: Files that tokenizers of transformers are made of.
 _TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json",
-    "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
+    "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
 )  # fmt: skip
 #: Poolings by their entry in configurations up to version 5 of sentence-transformers.
 _OLD_POOLINGS = {
@@ -123,7 +123,7 @@ def layout_of(folder: Path, name: str) -> Layout:
     if not (folder / "modules.json").exists():
         if not (folder / "config.json").exists():
             raise UserError(
-                f"The folder {name!r} has neither modules.json nor config.json: give the folder of a SentenceTransformer."
+                f"The folder {name!r} has no modules.json and no config.json: give that of a SentenceTransformer."
             )
         return Layout(folder, "mean", None, lower=False, prompt="")
     kinds = _modules(folder, name)
@@ -147,8 +147,8 @@ def _modules(folder: Path, name: str) -> dict[str, str]:
     paths = [module.get("path", "") for module in modules]
     if kinds not in (["Transformer"], ["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise UserError(
-            f"The modules of {name!r} are {', '.join(map(one_line, kinds)) or 'none'}; supported are Transformer, Pooling "
-            "and Normalize in this order. Use another SentenceTransformer, such as all-MiniLM-L6-v2."
+            f"The modules of {name!r} are {', '.join(map(one_line, kinds)) or 'none'}; supported are Transformer, "
+            "Pooling and Normalize in this order. Use another SentenceTransformer, such as all-MiniLM-L6-v2."
         )
     for path in paths:
         if not isinstance(path, str) or not _SUBFOLDER.fullmatch(path):

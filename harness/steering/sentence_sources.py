@@ -62,8 +62,8 @@ def packaged_minilm() -> Iterator[Path]:
     if missing := missing_packages():
         noun, verb = ("package", "is") if len(missing) == 1 else ("packages", "are")
         raise UserError(
-            f"The text matcher 'sentences' needs the {noun} {' and '.join(missing)}, which {verb} not installed: {_EXTRA}, "
-            "or use the text matcher 'words'."
+            f"The text matcher 'sentences' needs the {noun} {' and '.join(missing)}, which {verb} not installed: "
+            f"{_EXTRA}, or use the text matcher 'words'."
         )
     archive = packaged_file(MODULE, "model.zip", PACKAGE, "sentences")
     with tempfile.TemporaryDirectory(prefix="harness-minilm-", ignore_cleanup_errors=True) as temporary:

@@ -58,13 +58,15 @@ def _imagenet() -> tuple[str, ...]:
 
 def _existing(name_or_path: str | Path) -> Path:
     """Return the path of a file that exists."""
-    path = Path(name_or_path).expanduser()
+    path = Path(name_or_path)
     try:
+        path = path.expanduser()
         if path.is_dir():
             raise UserError(f"The list of concepts {str(path)!r} is a folder. {_HOW}")
         if path.exists():
             return path
-    except (OSError, ValueError) as error:  # a name that is too long, or has a null character
+    # A name that is too long, one with a null character, the home folder of nobody.
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"The list of concepts {one_line(path)!r} cannot be read ({first_line(error)}). {_HOW}"
         ) from error

@@ -16,6 +16,7 @@ from harness.steering.sentence_sources import (
 )
 from harness.steering.words import WordMatcher
 from results.nearest_names import alternatives
+from results.visible_text import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -80,4 +81,4 @@ def _of_folder(folder: Path, name: str, device: str | torch.device) -> TextMatch
     from harness.steering.sentence_models import load
     from harness.steering.sentences import SentenceMatcher
 
-    return SentenceMatcher(name, load(folder, name), device)
+    return SentenceMatcher(one_line(name), load(folder, name), device)

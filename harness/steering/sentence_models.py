@@ -7,7 +7,6 @@ read from safetensors only, and no code of a folder is run.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -20,10 +19,10 @@ import torch
 from torch import nn
 
 from harness.backbones.sources.hub import offline_if_unreachable
-from harness.backbones.tensor_hash import hash_tensors
 from harness.datasets import files
 from harness.errors import UserError, first_line
-from harness.identity import canonical
+from harness.identity import digest
+from methods.file_settings import content_of
 from results.visible_text import one_line
 
 #: Largest configuration that is read, in bytes.
@@ -56,14 +55,14 @@ class Layout:
     """Contents of a folder's configurations that decide on its embeddings.
 
     Attributes:
-        transformer: folder of the transformer and its tokenizer.
+        subfolder: name of the folder of the transformer and its tokenizer; empty: the folder itself.
         pooling: ``"mean"`` of the tokens' outputs, or ``"cls"``, the output of the first token.
         max_length: number of tokens per text that are read; None: as many as the model can.
         lower: True if texts are read in lower case.
         prompt: text that is put before each text.
     """
 
-    transformer: Path
+    subfolder: str
     pooling: str
     max_length: int | None
     lower: bool
@@ -81,7 +80,7 @@ class SentenceModel:
         fingerprint: hash of everything that the embeddings depend on.
     """
 
-    model: nn.Module
+    model: Any
     tokenizer: Any
     layout: Layout
     max_length: int
@@ -99,17 +98,18 @@ def load(folder: Path, name: str) -> SentenceModel:
             and a normalisation, or if its weights are missing, incomplete or not safetensors.
     """
     layout = layout_of(folder, name)
-    _require_safetensors(layout.transformer, name)
-    config, tokenizer, model = _parts(layout.transformer, name)
+    transformer = folder / layout.subfolder
+    _require_safetensors(transformer, name)
+    config, tokenizer, model = _parts(transformer, name)
     positions = getattr(config, "max_position_embeddings", None) or 512
     stated = layout.max_length or min(positions, tokenizer.model_max_length)
     description = {
         **{"reading": _READING, "pooling": layout.pooling, "length": stated, "lower": layout.lower},
-        **{"prompt": layout.prompt, "tokenizer": _hashes(layout.transformer)},
-        "config": {key: value for key, value in config.to_dict().items() if key not in _UNUSED},
+        **{"prompt": layout.prompt, "files": _hashes(transformer)},
+        # The file, not what transformers makes of it, to which later versions may add entries.
+        "config": _without_unused(_json(transformer / "config.json", name)),
     }
-    fingerprint = hash_tensors(model.state_dict(), first=_canonical(description))[:16]
-    return SentenceModel(model, tokenizer, layout, stated, fingerprint)
+    return SentenceModel(model, tokenizer, layout, stated, digest(description))
 
 
 def layout_of(folder: Path, name: str) -> Layout:
@@ -125,7 +125,7 @@ def layout_of(folder: Path, name: str) -> Layout:
             raise UserError(
                 f"The folder {name!r} has no modules.json and no config.json: give that of a SentenceTransformer."
             )
-        return Layout(folder, "mean", None, lower=False, prompt="")
+        return Layout("", "mean", None, lower=False, prompt="")
     kinds = _modules(folder, name)
     transformer = folder / kinds["Transformer"]
     pooling = _pooling(_json(folder / kinds["Pooling"] / "config.json", name), name) if "Pooling" in kinds else "mean"
@@ -136,7 +136,7 @@ def layout_of(folder: Path, name: str) -> Layout:
             f"max_seq_length in sentence_bert_config.json of {name!r} is {length!r}, and must be 3 or more."
         )
     prompt = _prompt(_optional_json(folder / "config_sentence_transformers.json", name), name)
-    return Layout(transformer, pooling, length, lower=stated.get("do_lower_case") is True, prompt=prompt)
+    return Layout(kinds["Transformer"], pooling, length, lower=stated.get("do_lower_case") is True, prompt=prompt)
 
 
 def _modules(folder: Path, name: str) -> dict[str, str]:
@@ -185,7 +185,7 @@ def _prompt(config: Mapping[str, Any], name: str) -> str:
 
 
 def _require_safetensors(folder: Path, name: str) -> None:
-    if any((folder / file).exists() for file in ("model.safetensors", "model.safetensors.index.json")):
+    if any((folder / file).is_file() for file in ("model.safetensors", "model.safetensors.index.json")):
         return
     pickled = any((folder / file).exists() for file in ("pytorch_model.bin", "pytorch_model.bin.index.json"))
     reason = "only pickled weights, which are not read" if pickled else "no weights"
@@ -256,14 +256,16 @@ def _quiet() -> Iterator[None]:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """Return the hash of each file of the tokenizer."""
-    present = (folder / name for name in _TOKENIZER_FILES if (folder / name).is_file())
-    return {path.name: hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in present}
+    """Return the hash of each file of the weights and the tokenizer."""
+    weights = [path.name for path in folder.glob("model*.safetensors*")]
+    present = (folder / name for name in (*weights, *_TOKENIZER_FILES) if (folder / name).is_file())
+    return {path.name: content_of(path) for path in present}
 
 
-def _canonical(value: Any) -> str:
-    """Return canonical JSON of a configuration, which may hold infinities or objects."""
-    return canonical(json.loads(json.dumps(value, default=str), parse_constant=str))
+def _without_unused(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries of a configuration that its output may depend on; infinite numbers as texts."""
+    used = {key: value for key, value in config.items() if key not in _UNUSED}
+    return dict(json.loads(json.dumps(used), parse_constant=str))
 
 
 def _optional_json(path: Path, name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ brioches brioche, brownies brownie, buses bus, caches cache, cacti cactus, calve
 children child, collies collie, cookies cookie, dice die, does doe, dwarves dwarf, elves elf, emus emu, feet foot,
 floes floe, foes foe, fungi fungus, fuses fuse, gases gas, geese goose, gnus gnu, halves half, headaches headache,
 hoes hoe, hoodies hoodie, hooves hoof, horseshoes horseshoe, irises iris, kiwis kiwi, knives knife,
-larvae larva, leaves leaf, lenses lens, lice louse, loaves loaf, magpies magpie, menus menu, mice mouse,
+larvae larva, leaves leaf, lenses lens, lice louse, loaves loaf, magpies magpie, men man, menus menu, mice mouse,
 moustaches moustache, movies movie, mustaches mustache, oases oasis, oboes oboe, oxen ox, people person, pies pie,
 prairies prairie, quiches quiche, quizzes quiz, safaris safari, scarves scarf, selfies selfie, sheaves sheaf,
 shelves shelf, shoes shoe, skis ski, smoothies smoothie, snowshoes snowshoe, taxis taxi, teeth tooth, thieves thief,

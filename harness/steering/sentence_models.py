@@ -31,11 +31,10 @@ _MOST_CONFIGURATION = 16 << 20
 _READING = 1
 #: Entries of a transformer's configuration that do not change its output.
 _UNUSED = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
-#: Files that tokenizers of transformers are made of.
-_TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
-    "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
-)  # fmt: skip
+#: Files of a tokenizer, and those of its vocabulary, which are read only if there is no ``tokenizer.json``.
+_TOKENIZER = "tokenizer.json"
+_TOKENIZER_FILES = (_TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
 #: Poolings by their entry in configurations up to version 5 of sentence-transformers.
 _OLD_POOLINGS = {
     "pooling_mode_cls_token": "cls",
@@ -258,7 +257,8 @@ def _quiet() -> Iterator[None]:
 def _hashes(folder: Path) -> dict[str, str]:
     """Return the hash of each file of the weights and the tokenizer."""
     weights = [path.name for path in folder.glob("model*.safetensors*")]
-    present = (folder / name for name in (*weights, *_TOKENIZER_FILES) if (folder / name).is_file())
+    vocabularies = () if (folder / _TOKENIZER).is_file() else _VOCABULARIES
+    present = (folder / name for name in (*weights, *_TOKENIZER_FILES, *vocabularies) if (folder / name).is_file())
     return {path.name: content_of(path) for path in present}
 
 

@@ -1,4 +1,4 @@
-"""A SentenceTransformer of a few thousand parameters with random weights, in the layout that such models are saved in."""
+"""A SentenceTransformer of a few thousand parameters with random weights, in the layout of such models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-WORDS = "dog cat house golden retriever tea cup red striped wheel car tabby black white and the a of sky".split()
+_TEXT = "dog cat house golden retriever tea cup red striped wheel car tabby black white and the a of sky"
+WORDS = _TEXT.split()
 
 MODULES = (
     ("", "sentence_transformers.models.Transformer"),
@@ -40,9 +41,13 @@ def sentence_folder(folder: Path, *, pooling: str = "mean", modules: int = 3, se
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     if modules:
-        rows = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(MODULES[:modules])]
+        rows = [
+            {"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(MODULES[:modules])
+        ]
         write_json(folder / "modules.json", rows)
         write_json(folder / "sentence_bert_config.json", {"max_seq_length": length, "do_lower_case": False})
-        old = {f"pooling_mode_{entry}": entry.startswith(pooling) for entry in ("cls_token", "mean_tokens", "max_tokens")}
+        old = {
+            f"pooling_mode_{entry}": entry.startswith(pooling) for entry in ("cls_token", "mean_tokens", "max_tokens")
+        }
         write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 16, **old})
     return folder

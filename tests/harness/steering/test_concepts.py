@@ -21,7 +21,9 @@ def test_the_common_list_has_about_a_thousand_different_concepts() -> None:
     keys = [" ".join(sorted(words_of(concept))) for concept in common]
     assert len(set(keys)) == len(keys), "a concept is there twice, perhaps in the plural"
     assert all(concept.isascii() and concept == concept.strip() and len(concept) < 40 for concept in common)
-    needed = "dog, wheel, beak, fur, striped, dotted, red, round, blurred, close-up, drawing, kitchen, sky, person, text"
+    needed = (
+        "dog, wheel, beak, fur, striped, dotted, red, round, blurred, close-up, drawing, kitchen, sky, person, text"
+    )
     assert not set(needed.split(", ")) - set(common)
 
 
@@ -89,7 +91,9 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_files_folders_and_devices(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no list of concepts 'comon'\. Did you mean common\? Available: common, imagenet"):
+    with pytest.raises(
+        UserError, match=r"no list of concepts 'comon'\. Did you mean common\? Available: common, imagenet"
+    ):
         read_concepts("comon")
     with pytest.raises(UserError, match=r"no list of concepts '.*none\.txt'\. Give one of the lists common, imagenet"):
         read_concepts(tmp_path / "none.txt")

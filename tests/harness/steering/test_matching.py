@@ -31,9 +31,7 @@ def test_the_threshold_must_be_exceeded_and_nan_matches_nothing() -> None:
 
 
 rows = st.lists(
-    st.tuples(
-        st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0, NAN]), st.sampled_from([0.0, 0.5, 1.0, NAN, float("-inf")])
-    ),
+    st.tuples(st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0, NAN]), st.sampled_from([0.0, 0.5, 1.0, NAN, float("-inf")])),
     min_size=1,
     max_size=12,
 )
@@ -91,7 +89,7 @@ def test_units_without_labels() -> None:
 
 @pytest.mark.parametrize("kappa", [0, -1, 1.5, True, "3", None])
 def test_invalid_kappa(kappa) -> None:
-    with pytest.raises(ArgumentError, match="kappa = .* must be a whole number of units, at least 1"):
+    with pytest.raises(ArgumentError, match=r"kappa = .* must be a whole number of units, at least 1"):
         chosen([1.0], [0], [0.0], kappa, 0)
 
 

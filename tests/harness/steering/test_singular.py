@@ -12,9 +12,9 @@ PAIRS = """
 dogs dog, pandas panda, cameras camera, sofas sofa, vases vase, houses house, horses horse, roses rose, buses bus,
 walruses walrus, octopuses octopus, glasses glass, dresses dress, boxes box, axes axe, brushes brush, benches bench,
 waltzes waltz, prizes prize, sizes size, potatoes potato, heroes hero, pianos piano, shoes shoe, berries berry,
-cookies cookie, movies movie, ties tie, fishermen fisherman, policewomen policewoman, women woman, men man, knives knife,
-leaves leaf, wolves wolf, gloves glove, olives olive, waves wave, mice mouse, teeth tooth, children child, people person,
-cacti cactus, lenses lens, canvases canvas, stripes stripe, trees tree, bees bee, toys toy, keys key
+cookies cookie, movies movie, ties tie, fishermen fisherman, policewomen policewoman, women woman, men man,
+knives knife, leaves leaf, wolves wolf, gloves glove, olives olive, waves wave, mice mouse, teeth tooth, children child,
+people person, cacti cactus, lenses lens, canvases canvas, stripes stripe, trees tree, bees bee, toys toy, keys key
 """
 SINGULARS = (
     "bus glass grass iris tennis cactus lens series species scissors jeans dress human ramen gas moss us is as dog cat "
@@ -45,4 +45,4 @@ def test_any_text_is_answered(text: str) -> None:
 
 def test_a_long_word_takes_no_longer_than_its_length() -> None:
     assert singular("s" * 100_000) == "s" * 100_000
-    assert len(singular("use" * 100_000 + "s")) == 300_000
+    assert singular("ab" * 100_000 + "s") == "ab" * 100_000

@@ -37,6 +37,7 @@ class SentenceMatcher(TextMatcher):
         threshold: 0.45, chosen for MiniLM by looking at the pairs of the shipped concepts and the class names of
             ImageNet-1k: 0.6 % of them are above. Related ones are (dog and Kerry blue terrier 0.46, car and motor
             scooter 0.46), most others not (hat and hen 0.43, tree and necklace 0.43); dog and car are at 0.48.
+            Other models have other ranges.
     """
 
     threshold = 0.45

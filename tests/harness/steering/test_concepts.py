@@ -92,9 +92,9 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_files_folders_and_devices(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"no list of concepts 'comon'\. Did you mean common\? Available: common, imagenet"
+        UserError, match=r"no list of concepts 'imagnet'\. Did you mean imagenet\? Available: common, imagenet"
     ):
-        read_concepts("comon")
+        read_concepts("imagnet")
     with pytest.raises(UserError, match=r"no list of concepts '.*none\.txt'\. Give one of the lists common, imagenet"):
         read_concepts(tmp_path / "none.txt")
     with pytest.raises(UserError, match="is a folder"):

@@ -12,7 +12,8 @@ from hostile_pickle import Payload
 from tiny_sentences import sentence_folder, write_json
 
 from harness.errors import UserError
-from harness.steering.sentence_models import Layout, layout_of, load
+from harness.steering.sentence_layout import Layout, layout_of
+from harness.steering.sentence_models import load
 
 pytest.importorskip("transformers", reason="needs the extra: pip install 'disentanglement-harness[text]'")
 
@@ -66,6 +67,8 @@ def test_a_transformer_in_a_subfolder(tmp_path: Path) -> None:
         ("sentence_bert_config.json", {"max_seq_length": 0}, "is 0, and must be 3 or more"),
         ("sentence_bert_config.json", [], "must hold an object of JSON"),
         ("config_sentence_transformers.json", {"default_prompt_name": "q", "prompts": {}}, "has no prompt 'q'"),
+        ("config.json", {"model_type": "vit"}, "is a vit model, which reads no texts"),
+        ("adapter_config.json", {"base_model_name_or_path": "me/model"}, "holds an adapter of another model"),
         ("config.json", {"model_type": "t5"}, "model with a decoder, which is not supported"),
         ("config.json", {"model_type": "nothing"}, "cannot be read as a transformer with its tokenizer"),
         ("config.json", {"auto_map": {"AutoConfig": "evil.Config"}}, "cannot be read as a transformer"),
@@ -98,6 +101,45 @@ def test_only_safetensors_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match="has only pickled weights, which are not read"):
         load(folder, "tiny")
     assert not Path("never_created_by_a_checkpoint").exists()
+
+
+@pytest.mark.parametrize("entry", ["attn_implementation", "_attn_implementation"])
+def test_an_attention_that_is_code_of_the_hub_is_not_loaded(entry: str, tmp_path: Path) -> None:
+    folder = sentence_folder(tmp_path / "tiny")
+    content = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**content, entry: "sdpa"})
+    assert load(folder, "tiny").max_length == 16
+    write_json(folder / "config.json", {**content, entry: "nobody/kernel"})
+    with pytest.raises(UserError, match=f"names the attention 'nobody/kernel', .* remove the entry {entry}"):
+        load(folder, "tiny")
+
+
+def test_weights_that_are_not_finite(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = sentence_folder(tmp_path / "tiny")
+    state = load_file(folder / "model.safetensors")
+    state["encoder.layer.0.output.dense.bias"][0] = float("nan")
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="weights of 'tiny' give outputs that are not finite"):
+        load(folder, "tiny")
+
+
+def test_a_length_beyond_the_positions_is_cut(tmp_path: Path) -> None:
+    folder = sentence_folder(tmp_path / "tiny", length=1000)
+    assert load(folder, "tiny").max_length == 32
+
+
+def test_positions_that_the_weights_do_not_have(tmp_path: Path) -> None:
+    """RoBERTa's position numbers start after that of the padding, so fewer tokens fit than its configuration says."""
+    import transformers
+
+    folder = sentence_folder(tmp_path / "tiny", length=32)
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.RobertaConfig(**size, vocab_size=25, max_position_embeddings=32, pad_token_id=0)
+    transformers.RobertaModel(config).save_pretrained(folder)
+    with pytest.raises(UserError, match=r"'tiny' cannot read a text of 32 tokens .* correct max_seq_length"):
+        load(folder, "tiny")
 
 
 def test_incomplete_and_broken_weights(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_nothing_to_compare(matcher: SentenceMatcher) -> None:
     assert matcher.similarity([], []).shape == (0, 0)
 
 
-def test_a_prompt_and_lower_case_are_applied(tmp_path: Path) -> None:
+def test_a_prompt_is_put_before_each_text(tmp_path: Path) -> None:
     folder = sentence_folder(tmp_path / "tiny")
     before = SentenceMatcher("tiny", load(folder, "tiny"))
     settings = {"prompts": {"query": "red ", "document": ""}, "default_prompt_name": "query"}
@@ -144,6 +145,20 @@ def test_a_prompt_and_lower_case_are_applied(tmp_path: Path) -> None:
     prompted = SentenceMatcher("tiny", load(folder, "tiny"))
     np.testing.assert_allclose(prompted.embeddings(["dog"]), before.embeddings(["red dog"]), atol=1e-6)
     assert prompted.id != before.id
+
+
+def test_lower_case_is_applied_before_the_tokenizer(tmp_path: Path) -> None:
+    folder = sentence_folder(tmp_path / "tiny")
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 16, "do_lower_case": True})
+    model = load(folder, "tiny")
+    read = []
+
+    def tokenizer(texts, **options):
+        read.extend(texts)
+        return model.tokenizer(texts, **options)
+
+    SentenceMatcher("tiny", replace(model, tokenizer=tokenizer))._tokens(["Dog", "CAT"])
+    assert read == ["dog", "cat"]
 
 
 def test_the_name_and_the_content_are_in_the_identity(folder: Path, tmp_path: Path) -> None:

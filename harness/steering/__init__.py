@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.steering.labelling import LabelledCell, label_units
+    from harness.steering.steered import Steered, SteerSettings
+    from harness.steering.steering import steer
+    from harness.steering.steering_scores import SteeringScore, score_steering
 
-__all__ = ["LabelledCell", "label_units"]
+__all__ = ["LabelledCell", "SteerSettings", "Steered", "SteeringScore", "label_units", "score_steering", "steer"]
 
-_MODULES = {"LabelledCell": "labelling", "label_units": "labelling"}
+_MODULES = {
+    **dict.fromkeys(("LabelledCell", "label_units"), "labelling"),
+    **dict.fromkeys(("SteerSettings", "Steered"), "steered"),
+    "steer": "steering",
+    **dict.fromkeys(("SteeringScore", "score_steering"), "steering_scores"),
+}
 
 
 def __getattr__(name: str) -> Any:

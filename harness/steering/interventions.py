@@ -173,7 +173,8 @@ def random_change(
         activations = codes[row][:, units]
         change[row, :, units] = activations * (factors - 1) * strongest(activations, edit.patches, eligible)
     with calling(METHODS, method.spec.name):
-        return _decoded_change(method, codes.flatten(0, 1), change.flatten(0, 1), rows, a).unflatten(0, a.shape[:2])
+        decoded = _decoded_change(method, codes.flatten(0, 1), change.flatten(0, 1), rows, a)
+    return decoded.reshape(a.shape)
 
 
 def _decoded_change(method: Method, codes: Tensor, change: Tensor, x: Tensor, a: Tensor) -> Tensor:

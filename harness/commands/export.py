@@ -17,7 +17,7 @@ def export(
     output: Annotated[Path, typer.Argument(help="File to write: .csv, .parquet, .md, .tex or .html; - prints.")],
     cells: SuiteCellFilter,
     what: Annotated[
-        str, typer.Option(help="Rows to write: boards (means over seeds), or cells or scores (CSV and Parquet).")
+        str, typer.Option(help="Rows to write: boards (means over seeds), or cells, scores or labels (CSV, Parquet).")
     ] = "boards",
     form: Annotated[
         str | None,
@@ -51,8 +51,8 @@ def export(
     if what in RAW:
         if chosen not in ("csv", "parquet"):
             raise UserError(f"--what {what} can be CSV or Parquet, not {chosen}.")
-        if metric and what == "cells":
-            raise UserError("--metric cannot be used with --what cells, which has no scores; use --what scores.")
+        if metric and what != "scores":
+            raise UserError(f"--metric cannot be used with --what {what}, which has no scores; use --what scores.")
         frame = raw_frame(store, what)
         for column, value in cells.filters.items():
             if value is not None:

@@ -14,11 +14,16 @@ LEADERS: Mapping[str, Sequence[str]] = {
     "interpretability": HEADLINE,
     "faithfulness": FAITHFULNESS,
     "judged": ("win_rate", "autointerp"),
+    "concepts": ("labelled_share", "steering_effect"),
     "stability": ("stability", "token_sensitivity"),
     "cost": ("fit_seconds", "encode_macs", "parameters"),
 }
 #: Command that measures the lead column of a group which a board may lack.
-COMMANDS: Mapping[str, str] = {"judged": "harness judge", "stability": "harness stability"}
+COMMANDS: Mapping[str, str] = {
+    "judged": "harness judge",
+    "concepts": "harness label",
+    "stability": "harness stability",
+}
 _FURTHER: Mapping[str, Sequence[str]] = {
     "interpretability": ("ms_score_cls", "ms_score_external", "ms_score_patch"),
     "faithfulness": ("agreement_recovered", "fvu", "r2_pooled"),

@@ -15,6 +15,7 @@ import pandas as pd
 
 from results.app.queries import Records, records
 from results.store import Store
+from results.store.labels import LEVEL
 
 #: Top images of a unit that the pages show, label and search.
 TOP = 9
@@ -63,6 +64,8 @@ class UnitList(NamedTuple):
     """units of the filter of this name"""
     fingerprint: str | None = None
     """of the images that are searched"""
+    concept: str = ""
+    """words, each a part of the best label of one scorer's newest labels; "": any unit"""
 
 
 def unit_summary(store: Store, cell_id: str) -> dict[str, Any]:
@@ -84,7 +87,8 @@ def unit_page(store: Store, units: UnitList, *, limit: int = 12, offset: int = 0
     """Return some units of a list with all their columns, `parent_score`, `gain`, `matches` and `total`.
 
     `matches` is the number of top images that a search found, `total` the length of the whole list. Units that match in
-    more images come first, then the order of the list; units without the number sorted by come last.
+    more images come first, then the order of the list; units without the number sorted by come last. In a search for a
+    concept, units whose label is above its null come before all others.
     """
     sql, params = _selected(units)
     sql = f"""
@@ -191,11 +195,15 @@ def _selected(units: UnitList) -> tuple[str, dict[str, Any]]:
         ),"""
         join = "LEFT JOIN units_found USING (unit)"
         conditions.append("(matches > 0 OR unit::VARCHAR = $search)")
+    labels, label_join, above = "", "", "false"
+    if units.concept:
+        params |= {"words": units.concept.lower().split(), "level": LEVEL}
+        labels, label_join, above = _LABELS_FOUND, "JOIN labels_found USING (unit)", "label_above"
     matches = "coalesce(matches, 0)" if units.search else "0"
     # An older store has no share of maxima at prefix tokens: it follows from the positions, which are read only then.
     # NaN counts as missing: DuckDB sorts it above every number.
     sql = f"""
-        WITH {search} cell_units AS (
+        WITH {search} {labels} cell_units AS (
             SELECT u.* EXCLUDE (cell_id, ms_score, top_image, top_position, top_value),
                    nullif(u.ms_score, 'NaN') AS ms_score, nullif(p.ms_score, 'NaN') AS parent_score,
                    coalesce(nullif(u.ms_score - u.ms_score_token_null - p.ms_score + p.chance, 'NaN'),
@@ -208,12 +216,21 @@ def _selected(units: UnitList) -> tuple[str, dict[str, Any]]:
                 WHERE cell_id = $reference GROUP BY unit
             ) p ON p.unit = u.parent WHERE u.cell_id = $cell
         ), selected AS (
-            SELECT cell_units.*, {matches} AS matches FROM cell_units {join}
+            SELECT cell_units.*, {matches} AS matches, {above} AS label_above FROM cell_units {join} {label_join}
             {f"WHERE {' AND '.join(conditions)}" if conditions else ""}
         )
     """
     return sql, params
 
+
+#: Units whose best label by a scorer, in its newest labels, has all words; label_above: one of these is above its null.
+_LABELS_FOUND = """labels_found AS (
+    SELECT unit, bool_or(coalesce(p_value <= $level, false)) AS label_above FROM unit_labels
+    WHERE cell_id = $cell AND rank = 1 AND labelling IN (
+        SELECT labelling FROM labellings WHERE cell_id = $cell
+        QUALIFY row_number() OVER (PARTITION BY scorer ORDER BY labelled_at DESC, labelling) = 1
+    ) AND list_bool_and(list_transform($words::VARCHAR[], lambda word: contains(lower(label), word))) GROUP BY unit
+),"""
 
 _PREFIX_PART = (
     "coalesce(nullif(u.prefix_share, 'NaN'), "
@@ -223,7 +240,7 @@ _PREFIX_PART = (
 
 def _order(units: UnitList) -> str:
     column, descending = SORTS[units.sort]
-    return f"matches DESC, {column} {'DESC' if descending else 'ASC'} NULLS LAST, unit"
+    return f"label_above DESC, matches DESC, {column} {'DESC' if descending else 'ASC'} NULLS LAST, unit"
 
 
 def _query(store: Store, sql: str, params: Mapping[str, Any]) -> pd.DataFrame:

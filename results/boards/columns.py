@@ -13,6 +13,14 @@ from results.store.records import DEVICE_UNITS
 COLUMN_ORDER = (
     *("ms_score_token_adjusted", "ms_score", "ms_score_adjusted", "win_rate", "autointerp"),
     *("r2", "accuracy", "accuracy_recovered", "agreement", "kl"),
+    *(
+        "labelled_share",
+        "distinct_labels",
+        "label_agreement",
+        "steering_effect",
+        "steering_gain",
+        "steering_collateral",
+    ),
     *("stability", "stability_alive", "stability_writer", "token_sensitivity"),
     *("l0", "alive_fraction", "expansion_factor", "fit_seconds", "encode_macs"),
 )
@@ -34,6 +42,10 @@ DETAILS = frozenset(
             "fit_peak_memory",
             "parameters",
             "autointerp_gap",
+            "distinct_labels",
+            "label_agreement",
+            "steering_gain",
+            "steering_collateral",
         ),
     }
 )
@@ -155,7 +167,10 @@ def _column_key(metric: str, variant: Variant, all_of_metric: Sequence[Variant])
         key += f"@{variant.version}"
     details = []
     if "params" in differing and not _panels_tell_apart(all_of_metric):
-        details.append(difference(json.loads(variant.params), [json.loads(other.params) for other in all_of_metric]))
+        all_params = [json.loads(other.params) for other in all_of_metric]
+        details.append(
+            _scorers_of(json.loads(variant.params), all_params) or difference(json.loads(variant.params), all_params)
+        )
     details += [getattr(variant, name) or "none" for name in differing if name not in ("version", "params")]
     return f"{key}[{', '.join(details)}]" if details else key
 
@@ -164,6 +179,21 @@ def _panels_tell_apart(variants: Sequence[Variant]) -> bool:
     """Return whether each panel has one set of parameters, so that its name says enough (its prompt is its own)."""
     panels = [variant.panel for variant in variants]
     return all(panels) and len({(variant.panel, variant.params) for variant in variants}) == len(set(panels))
+
+
+def _scorers_of(params: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
+    """Return the names of the scorers of labels, as "clip" or "classes+clip", if they tell all of `among` apart.
+
+    The networks and lists of concepts of two scorers differ in many more settings. Empty: the names are not enough.
+    """
+    names = [_scorer_names(other) for other in among]
+    return _scorer_names(params) if all(names) and len(set(names)) == len(names) else ""
+
+
+def _scorer_names(params: Mapping[str, Any]) -> str:
+    scorers = params.get("scorers", [params.get("scorer")])
+    is_named = isinstance(scorers, list) and scorers and all(isinstance(name, str) and name for name in scorers)
+    return "+".join(scorers) if is_named else ""
 
 
 def difference(config: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:

@@ -49,6 +49,22 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
         ),
         "autointerp_gap": Lead("detection above control", "the same minus that with another unit's concept", "units"),
     },
+    "concepts": {
+        "labelled_share": Lead(
+            "labelled units", "share of units whose best concept label is above its null; 5 is chance", "units"
+        ),
+        "distinct_labels": Lead("distinct labels", "different best labels of the labelled units"),
+        "label_agreement": Lead(
+            "label agreement", "adjusted mutual information of two scorers' labels; 0 is chance, 1 the same", "units"
+        ),
+        "steering_effect": Lead(
+            "steering", "rise of a class's log-odds by its units, less collateral change and random units", "classes"
+        ),
+        "steering_gain": Lead("steering gain", "rise of a class's log-odds by its units, less random units", "classes"),
+        "steering_collateral": Lead(
+            "steering collateral", "change among the other classes by a class's units, less random units", "classes"
+        ),
+    },
     "stability": {
         "stability": Lead("stability", "similarity of the units of two initialisation seeds"),
         "stability_writer": Lead("stability, writing", "the same of the directions that units write"),

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ from results.csv_guard import csv_cell
 from results.errors import StoreError
 from results.export.html import page
 from results.replaceable import require_replaceable
+from results.store.labels import all_labels
 from results.tables import Table
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from results.store import Store
 
 FORMATS = ("csv", "parquet", "markdown", "latex", "html")
-RAW = ("cells", "scores")
+RAW = ("cells", "scores", "labels")
 _ENDINGS = {".csv": "csv", ".parquet": "parquet", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html"}
 
 
@@ -67,18 +68,27 @@ def boards_frame(boards: Sequence[Board]) -> pd.DataFrame:
 
 
 def raw_frame(store: Store, table: str) -> pd.DataFrame:
-    """Return the `cells` or `scores` of a store, mappings and lists as JSON text, tracebacks left out.
+    """Return the `cells`, `scores` or `labels` of a store, mappings and lists as JSON text, tracebacks left out.
+
+    `labels` are the concept labels of units by all labellings, with the columns of the cell that identify it.
 
     Raises:
         StoreError: an unknown name, or the store cannot be read.
     """
     if table not in RAW:
         raise StoreError(f"Unknown table {table!r}; export one of boards, {', '.join(RAW)}.")
-    frame = (store.cells() if table == "cells" else store.scores()).drop(columns="traceback", errors="ignore")
+    frame = _READERS[table](store).drop(columns="traceback", errors="ignore")
     for name in frame.columns:
-        if frame[name].map(lambda value: isinstance(value, (dict, list))).any():
+        if any(isinstance(value, (dict, list)) for value in frame[name]):
             frame[name] = [None if value is None else json.dumps(value, sort_keys=True) for value in frame[name]]
     return frame
+
+
+_READERS: Mapping[str, Callable[[Store], pd.DataFrame]] = {
+    "cells": lambda store: store.cells(),
+    "scores": lambda store: store.scores(),
+    "labels": all_labels,
+}
 
 
 def csv_text(frame: pd.DataFrame, undefined: str = "") -> str:

@@ -22,6 +22,9 @@ LABEL_METRICS = ("labelled_share", "distinct_labels", "label_agreement")
 #: Metrics that are added to a cell after it was measured, without a panel.
 ADDED_METRICS = (*LABEL_METRICS, "steering_effect", "steering_gain", "steering_collateral")
 
+#: Largest p-value of a label that counts. By chance, this share of the units has one.
+LEVEL = 0.05
+
 #: Columns of the frame of labels that :func:`record_labels` is given.
 COLUMNS = ("unit", "rank", "label", "score", "null_score", "p_value")
 
@@ -100,6 +103,20 @@ def labellings(store: Store, cell_ids: Sequence[str]) -> pd.DataFrame:
             "ORDER BY labelled_at DESC, cell_id, labelling",
             [list(cell_ids)],
         )
+    )
+
+
+def all_labels(store: Store) -> pd.DataFrame:
+    """Return one row per label of all units and labellings, with the columns of the cell that identify it.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return store.query(
+        "SELECT c.suite, c.backbone, c.site, c.method, c.label AS method_label, c.config_id, c.token_seed, "
+        "c.init_seed, u.cell_id, l.scorer, l.version, u.labelling, l.labelled_at, u.unit, u.rank, u.label, u.score, "
+        "u.null_score, u.p_value FROM unit_labels u JOIN labellings l USING (cell_id, labelling) JOIN cells c "
+        "USING (cell_id) ORDER BY c.started_at, u.cell_id, l.scorer, l.labelled_at, u.labelling, u.unit, u.rank"
     )
 
 

@@ -12,6 +12,7 @@ from results.app.gallery import Gallery, listed
 from results.app.queries import Record
 from results.app.queries_units import NEAR_TOP
 from results.app.titles import plain, visible
+from results.app.units.concept_labels import concept_labels
 from results.app.units.facts import chance_of, is_prefix_unit
 from results.app.units.labels import labels_of
 from results.app.units.listing import Cell
@@ -70,7 +71,8 @@ def show_near(store: Store, cell: Cell, gallery: Gallery, unit: Record, address:
     gallery.prepare_maps(store, cell.id, near)
     notes = {row["unit"]: f"{row['shared']} of {n_images} images shared" for row in near}
     labels = labels_of(store, cell.id, near)
-    tile_grid(gallery, cell.id, near, labels, n_images=cell.n_images, address=address, notes=notes)
+    concepts = concept_labels(store, cell.id, near)
+    tile_grid(gallery, cell.id, near, labels, concepts, n_images=cell.n_images, address=address, notes=notes)
 
 
 def show_judged(store: Store, cell: Cell, unit: int) -> None:

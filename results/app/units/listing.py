@@ -13,6 +13,7 @@ from results.app.queries import Record
 from results.app.queries_units import FILTERS, SORTS, UnitList
 from results.app.titles import plain
 from results.app.units import favourites
+from results.app.units.concept_labels import concept_labels, label_command, scorers_of
 from results.app.units.labels import labels_of
 from results.app.units.notes import note
 from results.app.units.tiles import tile_grid
@@ -20,7 +21,8 @@ from results.store import Store
 
 #: Fits rows of two, three, four and six tiles.
 PER_PAGE = 12
-_CONTROL_PX = 252
+_CONTROL_PX = 190
+_SORT_PX = 236
 _NOTHING = "all"
 _MEANING = (
     "MS: how alike a unit's strongest images are to the layer, at the place where the unit is strongest (1: equal). "
@@ -28,6 +30,8 @@ _MEANING = (
 )
 _HOW_TO_READ = """
 - **Title**: the commonest class of the nine strongest images on which the unit is active, and how many of them have it.
+- **Label of a scorer** (`harness label`): its best concept for the unit, with its score. Null: the score that 95 % of
+  the best concepts stay below when the images are permuted. Grey labels have p > 0.05, as 95 % of all labels by chance.
 - **Pictures**: the four strongest images.
 - **MS**: MS score, the mean cosine between the unit's strongest images of the layer's output at the token where the
   unit is strongest, weighted by activation.
@@ -92,12 +96,13 @@ def listed_units(cell: Cell) -> UnitList:
         search=(st.query_params.get("find") or "").strip()[:100],
         favourites=favourites.of_cell(cell.id),
         fingerprint=cell.record["evaluation_fingerprint"],
+        concept=" ".join((st.query_params.get("concept") or "")[:100].split()),
     )
 
 
 def address_of(units: UnitList) -> dict[str, str]:
     """Return the parameters of the address of a list; the defaults are left out."""
-    address = {"sort": units.sort, "find": units.search}
+    address = {"sort": units.sort, "find": units.search, "concept": units.concept}
     if list(units.filters) != ["alive"]:
         address["show"] = ",".join(units.filters) or _NOTHING
     if units.favourites:
@@ -121,7 +126,7 @@ def show_list(store: Store, cell: Cell, gallery: Gallery, controls: DeltaGenerat
         _chips(cell, units)
         note(_count_sentence(cell, units, total), width="content", help=_details(cell))
     if not rows:
-        st.info(_empty_sentence(units))
+        st.info(_empty_sentence(store, cell, units))
         return
     note(_MEANING)
     gallery.prepare(store, rows)
@@ -135,7 +140,8 @@ def show_list(store: Store, cell: Cell, gallery: Gallery, controls: DeltaGenerat
             row["unit"]: f"found in {row['matches']} of {queries_units.TOP} images" for row in rows if row["matches"]
         }
     labels = labels_of(store, cell.id, rows)
-    tile_grid(gallery, cell.id, rows, labels, n_images=cell.n_images, address=address, notes=notes)
+    concepts = concept_labels(store, cell.id, rows)
+    tile_grid(gallery, cell.id, rows, labels, concepts, n_images=cell.n_images, address=address, notes=notes)
     n_pages = -(-total // PER_PAGE)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         if n_pages > 1:
@@ -143,6 +149,8 @@ def show_list(store: Store, cell: Cell, gallery: Gallery, controls: DeltaGenerat
         favourites.download()
     with st.expander("How to read a tile"):
         st.markdown(_HOW_TO_READ)
+        if not scorers_of(store, cell.id):
+            st.markdown(f"No concept labels yet: `{label_command(cell.record, store.path)}` names the units.")
 
 
 def _search_and_order(cell: Cell, units: UnitList) -> None:
@@ -157,8 +165,19 @@ def _search_and_order(cell: Cell, units: UnitList) -> None:
         args=("find",),
         width=_CONTROL_PX,
     )
+    _set("concept", units.concept)
+    st.text_input(
+        "Concept label",
+        key="unit concept",
+        type="search",
+        placeholder="such as dog",
+        help="Only units whose best label by a scorer of harness label has these words, labels above the null first.",
+        on_change=_remember,
+        args=("concept",),
+        width=_CONTROL_PX,
+    )
     _set("sort", units.sort)
-    st.selectbox("Sort by", cell.sorts, key="unit sort", on_change=_remember, args=("sort",), width=_CONTROL_PX)
+    st.selectbox("Sort by", cell.sorts, key="unit sort", on_change=_remember, args=("sort",), width=_SORT_PX)
 
 
 def _chips(cell: Cell, units: UnitList) -> None:
@@ -223,6 +242,9 @@ def _pagination(n_pages: int, number: int) -> None:
 
 
 def _count_sentence(cell: Cell, units: UnitList, total: int) -> str:
+    if units.concept:
+        more = f" and found for “{units.search}”" if units.search else ""
+        return f"{total:,} with a label such as “{units.concept}”{more}, labels above the null first"
     if units.search:
         return f"{total:,} found for “{units.search}”, most matching images first"
     all_units = cell.summary["n"]
@@ -239,7 +261,12 @@ def _details(cell: Cell) -> str:
     return "".join(f"- {line}\n" for line in lines)
 
 
-def _empty_sentence(units: UnitList) -> str:
+def _empty_sentence(store: Store, cell: Cell, units: UnitList) -> str:
+    if units.concept and not scorers_of(store, cell.id):
+        command = label_command(cell.record, store.path)
+        return f"The units of this cell have no concept labels yet. Name them with `{command}`."
+    if units.concept:
+        return f"No unit in this list has a label with “{plain(units.concept)}” as the best one of a scorer."
     if units.search:
         return f"No unit in this list has “{plain(units.search)}” among its strongest images, or as its number."
     if "favourites" in units.filters and not units.favourites:

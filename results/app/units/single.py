@@ -22,6 +22,8 @@ from results.app.queries_units import TOP, UnitList
 from results.app.titles import plain, visible
 from results.app.units import facts, favourites
 from results.app.units.around import show_family, show_judged, show_near
+from results.app.units.concept_labels import MEANING as LABEL_MEANING
+from results.app.units.concept_labels import RANKS, concept_labels, label_sentences
 from results.app.units.concepts import MEANING, concept_sentences
 from results.app.units.labels import labels_of
 from results.app.units.listing import Cell, address_of, listed_units
@@ -70,6 +72,8 @@ def show_unit(store: Store, cell: Cell, gallery: Gallery, asked: str, heading: A
     label = labels_of(store, cell.id, [unit]).get(number)
     heading.title(f"Unit {number}" + (f" · {plain(label)}" if label else ""))
     _sentences(unit)
+    for text in label_sentences(concept_labels(store, cell.id, [unit], most=RANKS).get(number, [])):
+        st.markdown(text, help=LABEL_MEANING)
     for sentence in concept_sentences(store, cell.id, number):
         st.markdown(plain(sentence), help=MEANING)
     # Side by side on a wide page, one below the other on a narrow one.
@@ -94,7 +98,7 @@ def _steps(store: Store, cell: Cell, units: UnitList, number: int) -> None:
     position = queries_units.unit_place(store, units, number)
     if position is None:
         # Not in the list, for example a dead unit: the steps go by number.
-        units = units._replace(sort="number", filters=(), search="")
+        units = units._replace(sort="number", filters=(), search="", concept="")
         position = queries_units.unit_place(store, units, number) or {"before": None, "after": None}
         words = f"{cell.summary['n']:,} units by number"
     else:

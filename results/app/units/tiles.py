@@ -12,6 +12,7 @@ from results.app.pictures import embedded
 from results.app.queries import Record
 from results.app.titles import plain
 from results.app.units import favourites
+from results.app.units.concept_labels import ConceptLabel, label_line
 from results.app.units.facts import chance_of, is_prefix_unit, peak_finding
 from results.app.units.notes import note
 from results.app.units.spark import spark
@@ -27,6 +28,7 @@ def tile_grid(
     cell_id: str,
     units: Sequence[Record],
     labels: Mapping[int, str],
+    concepts: Mapping[int, Sequence[ConceptLabel]],
     *,
     n_images: int,
     address: Mapping[str, object],
@@ -38,7 +40,8 @@ def tile_grid(
         gallery: prepared for the units.
         cell_id: of the units.
         units: rows of the store.
-        labels: unit -> its label.
+        labels: unit -> its label by the classes of its images.
+        concepts: unit -> its best label by each scorer.
         n_images: images of the whole set.
         address: parameters of the links, besides cell and unit.
         notes: unit -> short text at the end of its tile.
@@ -49,13 +52,20 @@ def tile_grid(
     with st.container(horizontal=True, gap="small"):
         for unit in distinct_units.values():
             with st.container(border=True, width=TILE_PX, gap="xsmall"):
-                _tile(gallery, cell_id, unit, labels.get(unit["unit"]), n_images, address)
+                number = unit["unit"]
+                _tile(gallery, cell_id, unit, labels.get(number), concepts.get(number, ()), n_images, address)
                 if text := (notes or {}).get(unit["unit"]):
                     note(text)
 
 
 def _tile(
-    gallery: Gallery, cell_id: str, unit: Record, label: str | None, n_images: int, address: Mapping[str, object]
+    gallery: Gallery,
+    cell_id: str,
+    unit: Record,
+    label: str | None,
+    concepts: Sequence[ConceptLabel],
+    n_images: int,
+    address: Mapping[str, object],
 ) -> None:
     number = unit["unit"]
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
@@ -68,6 +78,9 @@ def _tile(
         words.append(":gray-badge[dead]")
     if words:
         st.markdown(" ".join(words))
+    if concepts:
+        # Lines of one element: the gap between elements is wide.
+        st.markdown("  \n".join(map(label_line, concepts)))
     note(score_text(unit))
     gallery.show(
         unit,

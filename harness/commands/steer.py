@@ -131,7 +131,7 @@ def steer(
         suppress=tuple(suppress or ()),
         alpha=alpha,
         gamma=gamma,
-        kappa=kappa or SteerSettings().kappa,
+        kappa=SteerSettings().kappa if kappa is None else kappa,
         nu=patches,
         scorer=scorer,
         matcher=matcher,

@@ -216,7 +216,9 @@ class Site(ABC):
             # Later modules may work in place, and what was captured must not change.
             return self._copied(output) if edited is None else self._replaced(output, edited)
 
-        handle = self.module.register_forward_hook(hook)
+        # Before hooks of the model's own: transformers collects the hidden states of a model's blocks with some, and a
+        # vision-language model reads those, so that an edit after them would not reach it.
+        handle = self.module.register_forward_hook(hook, prepend=True)
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Loading from the Hugging Face hub or a local folder through transformers, silently and with errors in one sentence."""
+"""Loading through transformers from the Hugging Face hub or a folder, silently and with errors in one sentence."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fetch(load_with: Callable[[Any], Any], request: Request, *, prefix: str = "h
         prefix: prefix of the specs in messages.
 
     Raises:
-        UserError: if the model cannot be downloaded or read, is none that transformers knows, or does not fit into memory.
+        UserError: if the model cannot be downloaded or read, is none that transformers knows, or memory runs out.
     """
     import transformers
 
@@ -51,8 +51,8 @@ def fetch(load_with: Callable[[Any], Any], request: Request, *, prefix: str = "h
     except Exception as error:  # OSError, ValueError and the hub clients' own, without a common base
         if is_out_of_memory(error):
             raise UserError(
-                f"There is not enough memory to load {request.spec!r}: use a smaller model or a machine with more memory. "
-                f"({first_line(error)})"
+                f"There is not enough memory to load {request.spec!r}: use a smaller model, or a machine with more "
+                f"memory ({first_line(error)})."
             ) from error
         if "Unrecognized configuration class" in str(error):
             raise UserError(

@@ -14,10 +14,12 @@ _UNUSED = ("mask_token", "position_ids", "relative_position_index", "relative_co
 
 
 def is_pooler(name: str) -> bool:
+    """Return True if a weight belongs to a model's pooler, by its name."""
     return name.startswith("pooler.")
 
 
 def can_pool(model: nn.Module) -> bool:
+    """Return True if a pooler can be asked for when a model is built."""
     return "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
 
 
@@ -42,7 +44,11 @@ def dropped_weights(model: nn.Module, unexpected: Any) -> list[str]:
 
 
 def require_complete(spec: str, missing: list[str], mismatched: list[str], dropped: list[str]) -> None:
-    """Raise UserError if weights are missing, of another shape, or have no place in the model."""
+    """Check the names of the weights of a model.
+
+    Raises:
+        UserError: if some are missing, of another shape, or have no place in the model.
+    """
     if missing or mismatched:
         first = ", ".join((missing or mismatched)[:3])
         raise UserError(

@@ -118,8 +118,8 @@ def tower_path(model: nn.Module, name: str) -> str:
     tower = modules[path]
     if "pixel_values" not in inspect.signature(tower.forward).parameters or not hasattr(tower, "config"):
         raise UserError(
-            f"The vision tower {path!r} of {name!r} ({type(tower).__name__}) takes no images of one size (pixel_values) "
-            "but patches of varying number: use a model whose tower does, such as LLaVA-OneVision."
+            f"The vision tower {path!r} of {name!r} ({type(tower).__name__}) takes no images of one size "
+            "(pixel_values): use a model whose tower does, such as LLaVA-OneVision."
         )
     return path
 

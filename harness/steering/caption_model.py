@@ -128,13 +128,8 @@ class CaptionModel:
         """
         with self._running():
             inputs = self._inputs(image)
-            output = self._model.generate(
-                **inputs,
-                do_sample=False,
-                num_beams=1,
-                max_new_tokens=self.max_new_tokens,
-                return_dict_in_generate=False,
-            )
+            greedy = {"do_sample": False, "num_beams": 1, "return_dict_in_generate": False}
+            output = self._model.generate(**inputs, **greedy, max_new_tokens=self.max_new_tokens)
             prompt = inputs["input_ids"]
             # Models with an encoder for the text return the answer alone.
             repeated = torch.equal(output[:, : prompt.shape[1]], prompt)

@@ -1,10 +1,10 @@
 """Captions of a vision-language model before and after edits of its vision tower (ELUDe paper, App. C.3).
 
-At a site of the tower, the output of every view becomes ``a + decode(codes') - decode(codes)``, where ``codes'`` has the
-activations of the units to amplify times alpha and of those to suppress times gamma, at the nu patches of each view at
-which a unit is most active (:mod:`harness.steering.interventions`). The nu patches are counted per view, not per image:
-the whole image and each of its crops are inputs of the tower of their own, with a grid of patches each. The paper states
-no rule for crops. Patches that show the black margin of a crop may be among them; the model drops these afterwards.
+At a site of the tower, the output of every view becomes ``a + decode(codes') - decode(codes)``. In ``codes'`` the
+activations of the units to amplify are scaled by alpha and those of the units to suppress by gamma, at the nu patches
+of each view at which a unit is most active (:mod:`harness.steering.interventions`). The patches are counted per view,
+not per image: the whole image and each of its crops are separate inputs of the tower, with a grid of patches each. The
+paper states no rule for crops. Patches on the black margin of a crop may be among them; the model drops these later.
 """
 
 from __future__ import annotations

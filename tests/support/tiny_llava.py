@@ -5,7 +5,6 @@ The weights are wider than usual, so that the caption depends on the image.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,8 @@ def write(folder: Path, seed: int = 0, *, feature_layer: int = -1) -> Path:
         for name, parameter in model.named_parameters():
             if "norm" in name and name.endswith("weight"):
                 parameter.add_(1.0)
+    # As in the published models, which sample unless they are told otherwise.
+    model.generation_config.update(do_sample=True, temperature=0.7, top_k=20)
     model.save_pretrained(folder)
     processor(words).save_pretrained(folder)
-    (folder / "generation_config.json").write_text(json.dumps({"do_sample": True, "temperature": 0.7, "top_k": 20}))
     return folder

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.activations.baseline import Baseline, make_baseline
 from harness.activations.collect import SitePlans, collect
+from harness.activations.heads.base import Head
 from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Site
 from harness.activations.sites import open_site
@@ -86,20 +87,36 @@ def open_inputs(
     with times.of("head"):
         head = prepared.head.make(cache, **shared)
     with times.of("baseline"):
-        baseline = make_baseline(
-            prepared.backbone,
-            prepared.site,
-            prepared.evaluation,
-            head,
-            cache,
-            top_images=suite.evaluation.top_images,
-            head_identity=canonical(prepared.head_identity()),
-            dtype=suite.probing.dtype,
-            **shared,
-        )
+        baseline = _baseline(suite, prepared, head, cache, shared)
     if prepared.head.fitted:
         require_seen_classes(prepared.split, unreadable=report)
     return Inputs(dict(zip(plans, token_sets, strict=True)), baseline, report, times.seconds)
+
+
+@numerics.threads()
+def open_baseline(suite: Suite, prepared: PreparedTarget, cache: Path, *, progress: Progress = no_progress) -> Baseline:
+    """Read the target's head and baseline from ``cache``, and make what is missing: :func:`open_inputs` without tokens.
+
+    Raises:
+        UserError: if the images, the head or the free disk space are unsuitable.
+    """
+    report = BrokenReport(prepared.probing.skipped)
+    shared: dict[str, Any] = {"progress": progress, "report": report, "batch_size": suite.evaluation.batch_size}
+    return _baseline(suite, prepared, prepared.head.make(cache, **shared), cache, shared)
+
+
+def _baseline(suite: Suite, prepared: PreparedTarget, head: Head, cache: Path, shared: Mapping[str, Any]) -> Baseline:
+    return make_baseline(
+        prepared.backbone,
+        prepared.site,
+        prepared.evaluation,
+        head,
+        cache,
+        top_images=suite.evaluation.top_images,
+        head_identity=canonical(prepared.head_identity()),
+        dtype=suite.probing.dtype,
+        **shared,
+    )
 
 
 def _site(prepared: PreparedTarget, path: str) -> Site:

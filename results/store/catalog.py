@@ -24,7 +24,8 @@ from results.store.records import grouped
 MAX_ROWS: Mapping[str, int] = {
     **dict.fromkeys(("runs", "cells", "tournaments", "win_rates", "group_scores"), 200_000),
     **dict.fromkeys(("scores", "outcomes", "images", "comparisons", "replies", "explanations"), 20_000_000),
-    **dict.fromkeys(("units", "unit_maps", "curves"), 2_000_000_000),
+    **dict.fromkeys(("labellings", "steerings"), 1_000_000),
+    **dict.fromkeys(("units", "unit_maps", "curves", "unit_labels"), 2_000_000_000),
 }
 #: Largest number of units of a cell; the units of a cell are read as a whole.
 MAX_UNITS = 2_000_000

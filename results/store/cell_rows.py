@@ -17,7 +17,10 @@ from results.store.outcomes import ImageOutcome
 from results.store.records import CellRecord, ScoreRecord, grouped, row_of
 from results.store.rows import delete_rows, insert_rows, one_of
 
-CELL_TABLES = ("units", "unit_maps", "curves", "outcomes", "explanations", "scores", "cells")
+CELL_TABLES = (
+    *("units", "unit_maps", "curves", "outcomes", "explanations", "labellings", "unit_labels", "steerings"),
+    *("scores", "cells"),
+)
 """Tables with a column cell_id; `cells` is the last one."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -39,6 +39,7 @@ SHAPES: Mapping[str, Shape] = {
     "versions": {},
     "environment": {},
     "settings": {"version": int},
+    "result": {},
     "details": {
         **dict.fromkeys(_NUMBERS_OF_DETAILS, float),
         **dict.fromkeys(_FLAGS_OF_DETAILS, bool),

@@ -21,6 +21,7 @@ from results.store.artifacts import FOLDER, artifact_file
 from results.store.cell_rows import CELL_TABLES
 from results.store.database import open_database
 from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
+from results.store.labels import ADDED_METRICS
 from results.store.merge_explanations import ROWS, SCORES, Explained, choose_explanations, delete_others
 from results.store.merge_sources import TOLERANCE, Conflict, ScoreKey, Source, same, time_of
 from results.store.merge_tournaments import ChosenTournaments, choose_tournaments
@@ -46,13 +47,19 @@ class _Keyed(NamedTuple):
 
 
 _OF_FINISHED = "s.cell_id IN (SELECT cell_id FROM main.cells WHERE status = 'finished')"
+_ADDED = f"s.panel IS NOT NULL OR s.metric IN ({', '.join(map(repr, ADDED_METRICS))})"
 _KEYED = {
     "runs": _Keyed(("run_id",), "started_at"),
     "images": _Keyed(("dataset", "index"), None),
     "replies": _Keyed(("judge", "prompt_version", "grid_a", "grid_b", "attempt"), "replied_at"),
     "group_scores": _Keyed(("group_id", "metric", "version"), "measured_at"),
-    # Judges are asked after a cell is measured, maybe on another machine: what they add is taken from any store.
-    "scores": _Keyed(("cell_id", "metric", "version", "params_hash"), None, f"s.panel IS NOT NULL AND {_OF_FINISHED}"),
+    # Judges are asked after a cell is measured, maybe on another machine, and units are labelled and steered after it:
+    # what these add is taken from any store.
+    "scores": _Keyed(("cell_id", "metric", "version", "params_hash"), None, f"({_ADDED}) AND {_OF_FINISHED}"),
+    # Before the table with the key: the labels of one labelling come from one store.
+    "unit_labels": _Keyed(("cell_id", "labelling"), None, _OF_FINISHED),
+    "labellings": _Keyed(("cell_id", "labelling"), None, _OF_FINISHED),
+    "steerings": _Keyed(("cell_id", "steering"), "steered_at", _OF_FINISHED),
     "explanations": _Keyed(("cell_id", "unit", "judge", "prompt_version", "images"), None, _OF_FINISHED),
 }
 
@@ -104,8 +111,8 @@ def merge(
 
     A cell that several stores have is taken once. If its scores differ beyond rounding, that is a conflict. Between two
     environments larger differences count as rounding. Differences in times and memory, which depend on the machine, are
-    not conflicts, and a finished cell takes precedence over a failed one. Scores of judge panels are no part of that
-    comparison: a panel's score that only one store has is taken from there.
+    not conflicts, and a finished cell takes precedence over a failed one. Scores of judge panels, of labels and
+    of steering are no part of that comparison: one that only one store has is taken from there, else the first.
 
     Votes of people are united: the files beside the stores, and the replies, of which the newest one counts. Their
     tournaments are then to be scored again.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from results.store.canonical import canonical_json
+from results.store.labels import ADDED_METRICS
 from results.store.records import DEVICE_UNITS, grouped, records_of
 from results.store.store import Store
 
@@ -48,7 +49,8 @@ class Source:
         self.environments = list({canonical_json(environment): environment for environment in environments}.values())
         frame = self.store.query(
             "SELECT cell_id, metric, version, params_hash, coalesce(unit, '') AS unit, value FROM scores "
-            "WHERE panel IS NULL"
+            "WHERE panel IS NULL AND NOT list_contains(?, metric)",
+            [[*ADDED_METRICS]],
         )
         scores = [score for score in records_of(frame) if score["unit"] not in DEVICE_UNITS]
         self.scores = {

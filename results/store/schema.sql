@@ -225,6 +225,42 @@ CREATE TABLE explanations (
     PRIMARY KEY (cell_id, unit, judge, prompt_version, images)
 );
 
+-- Which concepts a scorer names a cell's units by, and with which settings (since version 7).
+CREATE TABLE labellings (
+    cell_id         VARCHAR NOT NULL,
+    labelling       VARCHAR NOT NULL,     -- hash of everything that the labels depend on beside the cell
+    scorer          VARCHAR NOT NULL,     -- name of the scorer: classifier, clip, classes, ...
+    version         INTEGER NOT NULL,     -- of the scorer
+    settings        JSON NOT NULL,        -- images, concepts, network, top_k, ...
+    n_units         BIGINT,               -- units with a label
+    n_images        BIGINT,               -- images that could be read
+    labelled_at     TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (cell_id, labelling)
+);
+
+-- Their labels (since version 7). No key and no index, as for units.
+CREATE TABLE unit_labels (
+    cell_id         VARCHAR NOT NULL,
+    labelling       VARCHAR NOT NULL,     -- as labellings.labelling
+    unit            INTEGER NOT NULL,     -- as units.unit
+    rank            INTEGER NOT NULL,     -- 1: the best label
+    label           VARCHAR NOT NULL,     -- concept
+    score           DOUBLE,               -- of the scorer; larger is better
+    null_score      DOUBLE,               -- 95 % quantile of the best score of a unit whose images are permuted
+    p_value         DOUBLE                -- share of permutations whose best score is at least the score
+);
+
+-- Effects of steering that were kept (since version 7).
+CREATE TABLE steerings (
+    cell_id         VARCHAR NOT NULL,
+    steering        VARCHAR NOT NULL,     -- hash of the settings
+    kind            VARCHAR NOT NULL,     -- classes or captions
+    settings        JSON NOT NULL,        -- concepts, units, factors, patches, images
+    result          JSON NOT NULL,        -- per image: classes or captions before and after
+    steered_at      TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (cell_id, steering)
+);
+
 -- How a fit went (since version 3). No key and no index, as for units.
 CREATE TABLE curves (
     cell_id         VARCHAR NOT NULL,

@@ -28,6 +28,7 @@ NAME_COLUMNS = frozenset(
         *("artifact", "error_type", "fit_id", "metric", "params_hash", "uncertainty_kind", "unit", "direction"),
         *("panel", "name", "class_name", "tournament", "prompt_version", "judge", "group_id", "series", "pair_id"),
         *("grid_a", "grid_b", "cell_a", "cell_b", "answer", "finish_reason", "concept"),
+        *("labelling", "scorer", "steering", "kind"),
     }
 )
 

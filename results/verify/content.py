@@ -19,7 +19,7 @@ _FIRST, _LAST = "2020-01-01", "2200-01-01"
 _BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _SHOWN = 60
 #: Tables that are too long to be read text by text.
-_LONG = frozenset({"units", "unit_maps", "curves", "comparisons", "replies", "outcomes", "explanations"})
+_LONG = frozenset({"units", "unit_maps", "curves", "comparisons", "replies", "outcomes", "explanations", "unit_labels"})
 
 
 @check("content")
@@ -77,6 +77,8 @@ _COUNTS = {
     **{("tournaments", name): 0 for name in ("n_comparisons", "n_ties", "n_missing", "n_shared")},
     **{("win_rates", name): 0 for name in ("n", "wins", "ties", "n_units")},
     ("images", "index"): 0,
+    **{("labellings", name): 0 for name in ("version", "n_units", "n_images")},
+    **{("unit_labels", name): least for name, least in (("unit", 0), ("rank", 1))},
     ("outcomes", "n"): 0,
     **{("unit_maps", name): 0 for name in ("unit", "side")},
     ("runs", "n_planned"): 0,

@@ -12,6 +12,12 @@ from harness.backbones.sources.huggingface_folders import folder_of
 from methods.errors import UserError, first_line
 from methods.memory import is_out_of_memory
 
+#: What a local folder must hold, by the prefix of the spec.
+_FILES = {
+    "hf": "config.json, model.safetensors and preprocessor_config.json",
+    "vlm": "config.json, model.safetensors, processor_config.json (or preprocessor_config.json) and tokenizer.json",
+}
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -35,7 +41,7 @@ def fetch(load_with: Callable[[Any], Any], request: Request, *, prefix: str = "h
     Args:
         load_with: function from the package transformers to what it has loaded.
         request: names the model.
-        prefix: prefix of the specs in messages.
+        prefix: ``"hf"`` or ``"vlm"``, the prefix of the specs in messages.
 
     Raises:
         UserError: if the model cannot be downloaded or read, is none that transformers knows, or memory runs out.
@@ -61,8 +67,8 @@ def fetch(load_with: Callable[[Any], Any], request: Request, *, prefix: str = "h
             ) from error
         if folder is not None:
             raise UserError(
-                f"The folder {folder.resolve().name!r} cannot be read as a transformers model: it needs config.json, "
-                f"model.safetensors and preprocessor_config.json. ({first_line(error)})"
+                f"The folder {folder.resolve().name!r} cannot be read as a transformers model: it needs "
+                f"{_FILES[prefix]}. ({first_line(error)})"
             ) from error
         raise UserError(
             f"{request.spec!r} could not be downloaded; give a local folder: --checkpoint FOLDER. ({first_line(error)})"

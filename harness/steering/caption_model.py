@@ -237,9 +237,7 @@ class CaptionModel:
                     f"There is not enough memory on {self.backbone.device} for {self.name!r}: use a device with more "
                     f"memory, smaller images or a smaller model ({first_line(error)})."
                 ) from error
-            raise UserError(
-                f"{self.name!r} cannot describe the image ({type(error).__name__}: {first_line(error)})."
-            ) from error
+            raise UserError(f"{self.name!r} cannot describe the image ({first_line(error)}).") from error
 
 
 def require_request(prompt: str, max_new_tokens: int) -> None:

@@ -103,7 +103,7 @@ class CaptionModel:
             prompt=prompt,
             max_new_tokens=max_new_tokens,
         )
-        with captioner._running():
+        with captioner._running(device):
             whole.model.to(device)
         return captioner
 
@@ -224,8 +224,12 @@ class CaptionModel:
         return len(pixels)
 
     @contextmanager
-    def _running(self) -> Iterator[None]:
-        """Run the model within the context: without gradients and messages, its errors as one sentence."""
+    def _running(self, device: str | torch.device | None = None) -> Iterator[None]:
+        """Run the model within the context: without gradients and messages, its errors as one sentence.
+
+        Args:
+            device: where it runs; default: where it is.
+        """
         try:
             with torch.inference_mode(), quiet():
                 yield
@@ -233,9 +237,10 @@ class CaptionModel:
             raise
         except Exception as error:  # code of the model's author
             if is_out_of_memory(error):
+                where = device or self.backbone.device
                 raise UserError(
-                    f"There is not enough memory on {self.backbone.device} for {self.name!r}: use a device with more "
-                    f"memory, smaller images or a smaller model ({first_line(error)})."
+                    f"There is not enough memory on {where} for {self.name!r}: use a device with more memory, smaller "
+                    f"images or a smaller model ({first_line(error)})."
                 ) from error
             raise UserError(f"{self.name!r} cannot describe the image ({first_line(error)}).") from error
 

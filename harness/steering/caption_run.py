@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 import methods
 from harness.activations.site import Site
 from harness.cells.stored_cell import finished_cell, fit_file, part_of
@@ -63,6 +65,8 @@ def caption_images(
     image_set = images if isinstance(images, ImageSet) else _set_of(images)
     row = finished_cell(store, cell)
     method = _method_of(store, row)
+    for index in range(len(image_set)):
+        _opened(image_set, index)  # a broken image is named before anything is computed
     if not isinstance(model, CaptionModel):
         chosen = best_device(device)
         model = CaptionModel.load(str(model), device=chosen, prompt=prompt, max_new_tokens=max_new_tokens)
@@ -70,10 +74,7 @@ def caption_images(
     require_fitting(method, site)
     captions = []
     for index, record in enumerate(image_set.records):
-        try:
-            image = image_set.open(index)
-        except BrokenImageError as error:
-            raise UserError(f"The image {error.name!r} cannot be read: {error.reason}.") from error
+        image = _opened(image_set, index)
         with calling(methods.METHODS, str(row["method"])):
             captions += caption_settings(model, site, method, image, settings, name=record.name)
         progress(index + 1, len(image_set), record.name)
@@ -84,6 +85,13 @@ def _set_of(paths: Sequence[Path]) -> ImageSet:
     if not paths:
         raise UserError("There are no images to describe: give at least one.")
     return ImageSet.labelled("images", [(Path(path).name, Path(path), "") for path in paths])
+
+
+def _opened(images: ImageSet, index: int) -> Image.Image:
+    try:
+        return images.open(index)
+    except BrokenImageError as error:
+        raise UserError(f"The image {error.name!r} cannot be read: {error.reason}.") from error
 
 
 def _method_of(store: Store, row: Mapping[str, Any]) -> Method:

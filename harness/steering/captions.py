@@ -175,8 +175,9 @@ def require_fitting(method: Method, site: Site) -> None:
 
 
 def _rehearse(method: Method, site: Site, edit: Edit, device: torch.device) -> None:
-    """Make an edit of one token of zeros, so that its errors come before anything is computed."""
-    q, a = (torch.zeros(1, 1, width, device=device, dtype=site.dtype) for width in (site.d_in, site.d_out))
+    """Make an edit of one random token, so that its errors come before anything is computed."""
+    generator = torch.Generator().manual_seed(0)
+    q, a = (torch.randn(1, 1, width, generator=generator).to(device, site.dtype) for width in (site.d_in, site.d_out))
     intervened(method, edit, q, a, torch.zeros(1, dtype=torch.int32))
 
 

@@ -64,7 +64,9 @@ def load(request: Request) -> Backbone:
         return backbone_of(whole.tower, request, whole.repository, trained_pooler=whole.trained_pooler)
     repository, config = _opened(request)
     with torch.device("meta"):
-        skeleton = _fetch(lambda auto: auto.AutoModelForImageTextToText.from_config(config), request)
+        skeleton = _fetch(
+            lambda auto: auto.AutoModelForImageTextToText.from_config(config, trust_remote_code=False), request
+        )
     tower = skeleton.get_submodule(tower_path(skeleton, name_of(request)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

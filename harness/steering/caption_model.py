@@ -170,7 +170,9 @@ class CaptionModel:
             def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
                 nonlocal n_passes
                 n_passes += 1
-                passes.enter_context(site.tapped(tap, self._n_views(args, kwargs)))
+                # transformers collects the hidden states that a language model reads by hooks of its own on the blocks:
+                # an edit after them would not reach it.
+                passes.enter_context(site.tapped(tap, self._n_views(args, kwargs), first=True))
 
             def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
                 passes.close()

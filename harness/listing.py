@@ -15,7 +15,7 @@ def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
     """Return one dictionary per row of a list.
 
     Args:
-        what: methods, backbones, heads, datasets, metrics, suites, panels, protocols, executors, logs or sites.
+        what: methods, backbones, heads, datasets, metrics, suites, panels, protocols, executors, logs, scorers, sites.
         backbone: backbone whose layers are listed; required for sites.
 
     Raises:
@@ -23,6 +23,7 @@ def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
     """
     lists = {"methods": _methods, "backbones": _backbones, "heads": _heads, "datasets": _datasets, "metrics": _metrics}
     lists |= {"suites": _suites, "panels": _panels, "protocols": _protocols, "executors": _executors, "logs": _logs}
+    lists |= {"scorers": _scorers}
     if what == "sites":
         return _sites(backbone)
     if what not in lists:
@@ -122,6 +123,12 @@ def _logs() -> list[dict[str, Any]]:
     from harness.training_logs import TRAINING_LOGS
 
     return _rows(TRAINING_LOGS, lambda logger: {"what": logger.description}, text="what")
+
+
+def _scorers() -> list[dict[str, Any]]:
+    from harness.steering.scorers import SCORERS
+
+    return _rows(SCORERS, lambda scorer: {"version": scorer.version, "what": scorer.description}, text="what")
 
 
 def _suites() -> list[dict[str, Any]]:

@@ -13,7 +13,9 @@ from harness.errors import UserError
 from harness.suites.known_names import BACKBONE, require_known
 
 #: Lists that can be printed.
-Listable = StrEnum("Listable", "methods backbones heads datasets metrics suites panels protocols executors logs sites")
+Listable = StrEnum(
+    "Listable", "methods backbones heads datasets metrics suites panels protocols executors logs scorers sites"
+)
 
 
 @verb("harness list sites --backbone dinov2_small_saliency", name="list")
@@ -25,7 +27,7 @@ def list_(
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List methods, backbones, heads, datasets, metrics, suites, panels, protocols, executors, logs or sites."""
+    """List methods, backbones, heads, datasets, metrics, suites, panels, protocols, executors, logs, scorers, sites."""
     from harness.listing import listing
 
     if backbone is not None and what is not Listable.sites:

@@ -9,12 +9,14 @@ at the tokens where it is most active, as in the ELUDe paper, App. C.3.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from harness.errors import UserError
+from harness.identity import seed_of
 from methods import METHODS
 from methods.additive import AdditiveSplit
 from methods.base import Method
@@ -125,19 +127,71 @@ def _of_codes(method: Method, edit: Edit, units: Tensor, x: Tensor, a: Tensor, e
     codes = _checked(method, "encode", method.encode(rows), (len(rows), method.n_units))
     activations = codes[:, units].unflatten(0, x.shape[:2])
     touched = strongest(activations, edit.patches, eligible)
-    change = (activations * (edit.factors.to(activations) - 1) * touched).flatten(0, 1)
-    # Rows without a change keep the output to the bit, and need not be decoded.
+    change = torch.zeros_like(codes)
+    change[:, units] = (activations * (edit.factors.to(activations) - 1) * touched).flatten(0, 1)
+    difference = _decoded_change(method, codes, change, rows, a).unflatten(0, a.shape[:2])
+    # Tokens without a change keep the output to the bit: adding 0 would turn -0 into 0.
+    output = torch.where((change != 0).any(1).unflatten(0, a.shape[:2])[..., None], a + difference, a)
+    return Intervened(output, activations, touched)
+
+
+def random_change(
+    method: Method, edit: Edit, q: Tensor, a: Tensor, positions: Tensor, images: Sequence[int], seed: int
+) -> Tensor:
+    """Return the change (B, T, d_out) of the output by as many random units as an edit has, each active on the image.
+
+    They are drawn anew for each image, from its other units that are positive on an eligible token, and get the factors
+    of the edit, at the tokens where they are most active.
+
+    Args:
+        method: fitted method of the layer.
+        edit: the edit that the random units stand in for.
+        q: (B, T, d_in) input of the layer.
+        a: (B, T, d_out) output of the layer.
+        positions: (T,) position of each token in the grid.
+        images: number of each image (B), which determines its draw together with the seed.
+        seed: random seed.
+
+    Raises:
+        UserError: as :func:`intervened`.
+    """
+    require_editable(method)
+    x = q if method.spec.reads == "input" else a
+    rows = x.flatten(0, 1)
+    with calling(METHODS, method.spec.name):
+        codes = _checked(method, "encode", method.encode(rows), (len(rows), method.n_units)).unflatten(0, x.shape[:2])
+    eligible = (torch.ones_like(positions, dtype=torch.bool) if edit.prefix else positions >= 0).to(a.device)
+    active = (codes[:, eligible] > 0).any(1)
+    active[:, edit.units.to(a.device)] = False
+    change = torch.zeros_like(codes)
+    for row, image in enumerate(images):
+        candidates = active[row].nonzero()[:, 0].cpu()
+        generator = torch.Generator().manual_seed(seed_of("random units", seed, int(image)))
+        n = min(len(edit.units), len(candidates))
+        units = candidates[torch.randperm(len(candidates), generator=generator)[:n]].to(a.device)
+        factors = edit.factors[torch.randperm(len(edit.factors), generator=generator)[:n]].to(codes)
+        activations = codes[row][:, units]
+        change[row, :, units] = activations * (factors - 1) * strongest(activations, edit.patches, eligible)
+    with calling(METHODS, method.spec.name):
+        decoded = _decoded_change(method, codes.flatten(0, 1), change.flatten(0, 1), rows, a)
+    return decoded.reshape(a.shape)
+
+
+def _decoded_change(method: Method, codes: Tensor, change: Tensor, x: Tensor, a: Tensor) -> Tensor:
+    """Return the change (n, d_out) of the output for a change (n, n_units) of the codes."""
+    width = a.shape[-1]
+    if isinstance(method, AdditiveSplit):
+        summed: Tensor = method.summed(change, width).to(a.dtype)
+        return summed
+    result = a.new_zeros(len(codes), width)
     changed = (change != 0).any(1).nonzero()[:, 0]
-    output = a.clone().flatten(0, 1)
     if len(changed):
+        size = (len(changed), width)
         before = codes[changed]
-        after = before.index_add(1, units, change[changed])
-        size = (len(changed), a.shape[-1])
-        difference = _checked(method, "decode", method.reconstruct(after, rows[changed]), size) - _checked(
-            method, "decode", method.reconstruct(before, rows[changed]), size
-        )
-        output[changed] += difference.to(output.dtype)
-    return Intervened(output.unflatten(0, a.shape[:2]), activations, touched)
+        after = _checked(method, "decode", method.reconstruct(before + change[changed], x[changed]), size)
+        difference = after - _checked(method, "decode", method.reconstruct(before, x[changed]), size)
+        result[changed] = difference.to(a.dtype)
+    return result
 
 
 def _checked(method: Method, call: str, result: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -16,7 +16,7 @@ from harness import devices
 from harness.errors import UserError
 from harness.identity import digest
 from harness.progress import Reporter, Silent
-from harness.steering.label_scores import label_scores, record_agreement
+from harness.steering.label_scores import LEVEL, label_scores, record_agreement
 from harness.steering.scorers import SCORERS
 from harness.steering.scorers.base import Images, Scored, Scorer
 from harness.steering.stored_layers import StoredLayer, stored_layers
@@ -26,6 +26,7 @@ from methods import numerics
 from methods.plugin_calls import calling
 from results import ScoreRecord, Store
 from results.store.labels import LabellingRecord, labellings, record_labels, unit_labels
+from results.store.records import records_of
 
 #: Best labels that are stored per unit.
 RANKS = 5
@@ -207,6 +208,18 @@ def labels_frame(scored: Scored) -> pd.DataFrame:
             "p_value": torch.where(known, p_value[unit, rank], math.nan).numpy(),
         }
     )
+
+
+def best_labelled(store: Store, cell_id: str, labelling: str, n: int) -> list[dict[str, Any]]:
+    """Return the best labels of the n units with the highest scores among those above the null, then of the others.
+
+    Raises:
+        StoreError: if the store cannot be read.
+    """
+    labels = unit_labels(store, cell_id, labelling, most=1)
+    order = labels.assign(above=labels["p_value"] <= LEVEL, excess=labels["score"] - labels["null_score"])
+    chosen = order.sort_values(["above", "excess", "unit"], ascending=[False, False, True], kind="stable")
+    return records_of(chosen.head(n).drop(columns=["above", "excess"]))
 
 
 def _labelled(

@@ -1,4 +1,4 @@
-"""Scorer ``classifier``: the named classes of a pretrained classification network, by soft-WPMI of its probabilities."""
+"""Scorer ``classifier``: the classes of a pretrained classification network, by soft-WPMI of its probabilities."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ClassifierSettings(ProbabilitySettings):
 
 @SCORERS.register()
 class Classifier(ProbabilityScorer):
-    """Probabilities of ImageNet-1k's 1000 classes. The default network ships with the harness, so nothing is downloaded."""
+    """Probabilities of ImageNet-1k's 1000 classes. The default network is a package, so nothing is downloaded."""
 
     name = "classifier"
     version = 1

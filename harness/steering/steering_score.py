@@ -1,0 +1,239 @@
+"""Steering score of a method: does amplifying the units of a class raise that class, more than random units do?
+
+For each class c of the images, the kappa units with the highest AUROC for c on the *probing* images are scaled by
+alpha, at the patches where they are most active, on the *evaluation* images of other classes. With gain and collateral
+change as in :mod:`harness.steering.effects`,
+
+    net(alpha) = mean over images of (gain - collateral) - the same with random units and a change of equal norm,
+    score of c = mean of net over log alpha (trapezoids),    score = mean over classes, in nats.
+
+It is 0 in expectation for units that are chosen at random. Its standard error is that of the mean over classes, so it
+is about other classes of the kind, and it includes the draw of the random units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.errors import UserError
+from harness.steering.class_auroc import class_auroc
+from harness.steering.effects import collateral, target_gain
+from harness.steering.interventions import edit_of, require_editable
+from harness.steering.steered_passes import SteeredPasses
+from harness.steering.stored_layers import StoredLayer
+from harness.steering.unit_activations import unit_activations
+from methods.base import Method, Progress, no_progress
+from results import ScoreRecord
+
+VERSION = 1
+#: Fewest images of a class in each split, and fewest classes of a score.
+FEWEST_IMAGES, FEWEST_CLASSES = 3, 2
+
+
+class ScoreSettings(NamedTuple):
+    """Settings of the score; rows that differ in them are not ranked together."""
+
+    kappa: int = 10
+    """units per class"""
+    alphas: tuple[float, ...] = (2.0, 5.0, 20.0)
+    """factors, ascending, above 1"""
+    patches: int | None = 50
+    seed: int = 0
+    """of the random units"""
+
+
+class ClassEffect(NamedTuple):
+    """Effect of steering one class."""
+
+    name: str
+    units: tuple[int, ...]
+    score: float
+    """nats"""
+    gain: float
+    """mean over log alpha of the gain, without that of random units"""
+    collateral: float
+    random_gain: float
+    random_collateral: float
+
+
+class ClassTargets(NamedTuple):
+    """Classes of the images that can be steered, and the classes of the head that stand for each."""
+
+    labels: tuple[int, ...]
+    """number of each class of the images"""
+    masks: Tensor
+    """(n, n_head_classes) bool"""
+
+
+def class_targets(layer: StoredLayer, progress: Progress = no_progress) -> ClassTargets:
+    """Return the classes with enough images in both splits, and their classes of the head.
+
+    If the head has the classes of the images, a class stands for itself. Otherwise each class of the head stands for
+    the class of the images in which its mean probability on the probing images is largest.
+
+    Raises:
+        UserError: if there are fewer than two such classes.
+    """
+    probing, evaluation = layer.prepared.probing, layer.prepared.evaluation
+    head = layer.baseline.head
+    n_head = int(layer.baseline.logits.shape[1])
+    counts = [
+        np.bincount(each.labels[each.labels >= 0], minlength=len(probing.classes)) for each in (probing, evaluation)
+    ]
+    labels = [number for number in range(len(probing.classes)) if min(each[number] for each in counts) >= FEWEST_IMAGES]
+    masks = torch.zeros(len(labels), n_head, dtype=torch.bool)
+    if head.class_index is not None:
+        for row, number in enumerate(labels):
+            if (index := int(head.class_index[number])) >= 0:
+                masks[row, index] = True
+    elif labels:
+        image, logits = [], []
+        for passed in layer.probing_passes().run(lambda q, a: None):
+            with torch.inference_mode():
+                logits.append(torch.softmax(head.logits(passed.features).float(), 1).cpu())
+            image.append(passed.image)
+            progress(sum(map(len, image)), len(probing), "probing images, for the classes of the head")
+        probability, of_image = torch.cat(logits), torch.from_numpy(probing.labels)[torch.cat(image)]
+        means = torch.stack([probability[of_image == number].mean(0) for number in labels])
+        masks = means.argmax(0)[None] == torch.arange(len(labels))[:, None]
+    usable = masks.any(1) & ~masks.all(1)
+    if int(usable.sum()) < FEWEST_CLASSES:
+        raise UserError(
+            f"The steering score needs {FEWEST_CLASSES} classes with at least {FEWEST_IMAGES} images in each split, "
+            f"which the head can predict, and {evaluation.name!r} has {int(usable.sum())}: use images in a folder per "
+            "class."
+        )
+    return ClassTargets(
+        tuple(label for label, is_used in zip(labels, usable.tolist(), strict=True) if is_used), masks[usable]
+    )
+
+
+def class_effects(
+    layer: StoredLayer,
+    method: Method,
+    targets: ClassTargets,
+    settings: ScoreSettings,
+    *,
+    random_units: bool = False,
+    progress: Progress = no_progress,
+) -> list[ClassEffect]:
+    """Measure the effect of steering each class.
+
+    Args:
+        layer: the layer.
+        method: a fitted method of it.
+        targets: its :func:`class_targets`.
+        settings: settings of the score.
+        random_units: choose the units of each class at random, for a check of the score: it is then 0 in expectation.
+        progress: receives the progress.
+
+    Raises:
+        UserError: if the method is virtual, or a setting is invalid.
+    """
+    require_editable(method)
+    _require_settings(settings)
+    units = _units_of_classes(layer, method, targets, settings, random_units, progress)
+    passes = SteeredPasses(layer, method)
+    clean = passes.clean(progress)
+    labels = torch.from_numpy(layer.prepared.evaluation.labels)[torch.from_numpy(clean.image)]
+    effects = []
+    for row, (number, mask) in enumerate(zip(targets.labels, targets.masks, strict=True)):
+        others = labels != number
+        curves = np.zeros((4, len(settings.alphas)))
+        for column, alpha in enumerate(settings.alphas):
+            edit = edit_of(units[row], [], alpha=alpha, gamma=1.0, patches=settings.patches)
+            for first, logits in (
+                (0, passes.edited(edit, progress)[0].logits),
+                (2, passes.control(edit, settings.seed + number, progress).logits),
+            ):
+                before, after = clean.logits[others], logits[others]
+                curves[first, column] = float(target_gain(before, after, mask).mean())
+                curves[first + 1, column] = float(collateral(before, after, mask).mean())
+        gain, side, random_gain, random_side = (over_log(settings.alphas, curve) for curve in curves)
+        score = (gain - side) - (random_gain - random_side)
+        name = layer.prepared.evaluation.classes[number]
+        effects.append(ClassEffect(name, tuple(units[row]), score, gain, side, random_gain, random_side))
+    return effects
+
+
+def over_log(alphas: Sequence[float], values: Sequence[float] | np.ndarray) -> float:
+    """Return the mean of values over log alpha by trapezoids; the value itself for one alpha."""
+    if len(alphas) == 1:
+        return float(values[0])
+    logs = np.log(np.asarray(alphas))
+    return float(np.trapezoid(np.asarray(values), logs) / (logs[-1] - logs[0]))
+
+
+def score_records(effects: Sequence[ClassEffect], settings: ScoreSettings) -> list[ScoreRecord]:
+    """Return the scores ``steering_effect``, ``steering_gain`` and ``steering_collateral`` of a cell."""
+    n = len(effects)
+    params = {**settings._asdict(), "alphas": list(settings.alphas)}
+    details = {"by_class": [{**effect._asdict(), "units": list(effect.units)} for effect in effects]}
+    columns = {
+        "steering_effect": ([effect.score for effect in effects], "higher", details),
+        "steering_gain": ([effect.gain - effect.random_gain for effect in effects], "none", None),
+        "steering_collateral": ([effect.collateral - effect.random_collateral for effect in effects], "none", None),
+    }
+    records = []
+    for metric, (values, direction, more) in columns.items():
+        error = float(np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else None
+        records.append(
+            ScoreRecord(
+                metric=metric,
+                version=VERSION,
+                params=params,
+                value=float(np.mean(values)),
+                uncertainty=error,
+                uncertainty_kind=None if error is None else "classes",
+                n=n,
+                unit="nats",
+                direction=direction,
+                details=more,
+            )
+        )
+    return records
+
+
+def _units_of_classes(
+    layer: StoredLayer,
+    method: Method,
+    targets: ClassTargets,
+    settings: ScoreSettings,
+    random_units: bool,
+    progress: Progress,
+) -> list[list[int]]:
+    """Return up to kappa units per class, from the probing images."""
+    activations = unit_activations(method, layer, "probing", progress=progress)
+    labels = torch.from_numpy(layer.prepared.probing.labels)[torch.from_numpy(activations.image)]
+    members = labels[:, None] == torch.tensor(targets.labels)[None]
+    alive = (activations.values > 0).any(0)
+    if random_units:
+        candidates = alive.nonzero()[:, 0]
+        generator = torch.Generator().manual_seed(settings.seed)
+        return [
+            candidates[torch.randperm(len(candidates), generator=generator)[: settings.kappa]].tolist()
+            for _ in targets.labels
+        ]
+    scores = class_auroc(activations.values, members)
+    scores[~alive] = -torch.inf
+    chosen = []
+    for column in scores.T:
+        order = column.nan_to_num(nan=-torch.inf).argsort(descending=True, stable=True)[: settings.kappa]
+        chosen.append([unit for unit in order.tolist() if float(column[unit]) > 0.5])
+    return chosen
+
+
+def _require_settings(settings: ScoreSettings) -> None:
+    alphas = settings.alphas
+    if not alphas or sorted(set(alphas)) != list(alphas) or not all(math.isfinite(x) and x > 1 for x in alphas):
+        raise UserError(
+            f"alphas = {alphas}: give different finite factors above 1 in ascending order, such as 2, 5, 20."
+        )
+    if settings.kappa < 1 or (settings.patches is not None and settings.patches < 1):
+        raise UserError("kappa and the number of patches must be at least 1.")

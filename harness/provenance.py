@@ -91,7 +91,7 @@ def _without_folders(text: str) -> str:
     prefix, colon, rest = text.partition(":")
     if "/" not in text:
         return text
-    if prefix in ("torchhub", "hf"):
+    if prefix in ("torchhub", "hf", "vlm"):
         return name_of(text)
     named = colon and "/" not in prefix
     return f"{prefix}:{Path(rest).name}" if named else Path(text).name

@@ -194,8 +194,13 @@ class Site(ABC):
         return {"site": self.path, **located}
 
     @contextmanager
-    def tapped(self, tap: Tap, n_images: int) -> Iterator[None]:
+    def tapped(self, tap: Tap, n_images: int, *, first: bool = False) -> Iterator[None]:
         """Pass the layer's tokens to ``tap`` in one forward pass over ``n_images`` images within the context.
+
+        Args:
+            tap: function from q and a to what replaces a.
+            n_images: number of images of the pass.
+            first: True to edit before the hooks that the module has, so that they are given the edited tokens.
 
         Raises:
             UserError: if the pass does not call the layer, calls it more than once, or calls it on tensors whose first
@@ -216,7 +221,7 @@ class Site(ABC):
             # Later modules may work in place, and what was captured must not change.
             return self._copied(output) if edited is None else self._replaced(output, edited)
 
-        handle = self.module.register_forward_hook(hook)
+        handle = self.module.register_forward_hook(hook, prepend=first)
         try:
             yield
         finally:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from harness.backbones.base import Backbone
 
 
-# LLaVA-OneVision's encoder, also in the paper's Table 8, is left out: it is part of a language model's checkpoint.
 BACKBONES: Registry[Source] = Registry("backbone", "harness.backbones", package="harness.backbones.models")
 
 

@@ -90,9 +90,9 @@ def check_backbone(spec: str, *, device: str = "cpu") -> list[Finding]:
 def _is_cached(spec: str) -> bool:
     """Return True if the weights of ``prefix:identifier`` are available without a network."""
     prefix, _, identifier = spec.partition(":")
-    if prefix == "hf" and Path(identifier).expanduser().is_dir():
+    if prefix in ("hf", "vlm") and Path(identifier).expanduser().is_dir():
         return True
-    if prefix not in ("timm", "hf"):
+    if prefix not in ("timm", "hf", "vlm"):
         return prefix != "torchhub"
     return in_huggingface_cache(f"timm/{identifier}" if prefix == "timm" else identifier)
 

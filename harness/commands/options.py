@@ -142,7 +142,9 @@ class SuiteOptions:
     dataset: DatasetOption = None
     backbone: Annotated[
         str | None,
-        typer.Option(help="Backbone: a name of `harness list backbones`, timm:NAME or hf:NAME; default: the suite's."),
+        typer.Option(
+            help="Backbone: a name of `harness list backbones`, or timm:, hf: or vlm:NAME; default: the suite's."
+        ),
     ] = None
     setting: SettingOption = None
 

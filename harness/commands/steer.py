@@ -104,11 +104,8 @@ def steer(
         from harness.steering.steering_score import ScoreSettings
         from harness.steering.steering_scores import score_steering
 
-        settings = (
-            ScoreSettings(patches=patches, seed=seed)
-            if kappa == 50
-            else ScoreSettings(kappa, patches=patches, seed=seed)
-        )
+        per_class = ScoreSettings().kappa if kappa is None else kappa
+        settings = ScoreSettings(per_class, patches=patches, seed=seed)
         with reporting(as_json) as reporter:
             scored = score_steering(
                 opened,
@@ -131,7 +128,7 @@ def steer(
         suppress=tuple(suppress or ()),
         alpha=alpha,
         gamma=gamma,
-        kappa=kappa or SteerSettings().kappa,
+        kappa=SteerSettings().kappa if kappa is None else kappa,
         nu=patches,
         scorer=scorer,
         matcher=matcher,

@@ -100,8 +100,8 @@ def print_scores(scored: Sequence[SteeringScore], as_json: bool) -> None:
         )
     print_table(rows)
     out(
-        "Nats, less those of random units with a change of equal size. score = gain of the class's log-odds minus "
-        "collateral change of the other classes, on images of other classes; ± standard error over classes."
+        "Nats, less those of random units with a change of equal size. score = gain - collateral; gain: rise of a "
+        "class's log-odds on its images; collateral: KL on the other images; ± standard error over classes."
     )
 
 

@@ -145,10 +145,11 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         return None if real is None else _weights(target.model_copy(update={"backbone": real}))
     if source is not None:
         cached = not source.hub or (source.cached is not None and source.cached())
-    elif prefix in ("torchhub", "hf") and _local_folder(prefix, identifier):
+    elif prefix in ("torchhub", "hf", "vlm") and _local_folder(prefix, identifier):
         return None
-    elif prefix == "hf" and is_path(identifier):
-        return f"there is no folder {identifier!r}", "Use hf:OWNER/NAME, or hf:PATH of an existing folder."
+    elif prefix in ("hf", "vlm") and is_path(identifier):
+        remedy = f"Use {prefix}:OWNER/NAME, or {prefix}:PATH of an existing folder."
+        return f"there is no folder {identifier!r}", remedy
     elif prefix == "torchhub":
         cached = False
     elif registered_prefix is not None and registered_prefix.cached is not None:

@@ -1,12 +1,9 @@
-"""Change of a class distribution by an intervention: probabilities, gain of target classes, and collateral change.
+"""Change of a class distribution by an intervention.
 
 For probabilities p before and p' after, and a set of target classes with the mass ``P = sum of p over the targets``:
 
 - gain: ``logit(P') - logit(P)``, the rise of the target's log-odds, in nats;
-- divergence: ``KL(p || p') = sum of p log(p / p')``, in nats;
-- collateral change: the part of it that is not about the target. By the chain rule it is the divergence minus that of
-  target against rest: ``(1 - P) KL(rest || rest') + P KL(target || target')``, where rest and target are the
-  distributions within the two sets of classes.
+- divergence: ``KL(p || p') = sum of p log(p / p')``, in nats.
 """
 
 from __future__ import annotations
@@ -36,12 +33,3 @@ def log_odds(logits: Tensor, targets: Tensor) -> Tensor:
     """Return ``logit(P)`` (n,) of the target classes for logits (n, C)."""
     wide = logits.double()
     return wide[:, targets].logsumexp(1) - wide[:, ~targets].logsumexp(1)
-
-
-def collateral(before: Tensor, after: Tensor, targets: Tensor) -> Tensor:
-    """Return the part (n,) of the divergence that is not about the target, in nats; never negative but for rounding."""
-    first, second = (log_odds(logits, targets) for logits in (before, after))
-    p = torch.sigmoid(first)
-    of_target = p * (torch.nn.functional.logsigmoid(first) - torch.nn.functional.logsigmoid(second))
-    of_rest = (1 - p) * (torch.nn.functional.logsigmoid(-first) - torch.nn.functional.logsigmoid(-second))
-    return (divergence(before, after) - of_target - of_rest).clamp(min=0)

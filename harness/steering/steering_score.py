@@ -1,14 +1,18 @@
-"""Steering score of a method: does amplifying the units of a class raise that class, more than random units do?
+"""Steering score of a method: does amplifying the units of a class raise that class, and leave other images alone?
 
 For each class c of the images, the kappa units with the highest AUROC for c on the *probing* images are scaled by
-alpha, at the patches where they are most active, on the *evaluation* images of other classes. With gain and collateral
-change as in :mod:`harness.steering.effects`,
+alpha, at the patches where they are most active, on the *evaluation* images. With the measures of
+:mod:`harness.steering.effects`,
 
-    net(alpha) = mean over images of (gain - collateral) - the same with random units and a change of equal norm,
+    gain(alpha) = mean rise of the log-odds of c over the images of c,
+    collateral(alpha) = mean KL(before || after) over the images of other classes,
+    net(alpha) = gain - collateral, less the same with random units,
     score of c = mean of net over log alpha (trapezoids),    score = mean over classes, in nats.
 
-It is 0 in expectation for units that are chosen at random. Its standard error is that of the mean over classes, so it
-is about other classes of the kind, and it includes the draw of the random units.
+The random units are drawn for each image among its other units that are active on it, so they amplify what the image
+shows too; their change has the norm of the change that they stand in for. The score of a draw of random units against
+another draw is 0 in expectation, since the two are exchangeable. The standard error is that of the mean over classes,
+so it is about other classes of the kind, and includes the draw.
 """
 
 from __future__ import annotations
@@ -22,8 +26,9 @@ import torch
 from torch import Tensor
 
 from harness.errors import UserError
+from harness.identity import seed_of
 from harness.steering.class_auroc import class_auroc
-from harness.steering.effects import collateral, target_gain
+from harness.steering.effects import divergence, target_gain
 from harness.steering.interventions import edit_of, require_editable
 from harness.steering.steered_passes import SteeredPasses
 from harness.steering.stored_layers import StoredLayer
@@ -56,7 +61,7 @@ class ClassEffect(NamedTuple):
     score: float
     """nats"""
     gain: float
-    """mean over log alpha of the gain, without that of random units"""
+    """mean over log alpha"""
     collateral: float
     random_gain: float
     random_collateral: float
@@ -130,7 +135,7 @@ def class_effects(
         method: a fitted method of it.
         targets: its :func:`class_targets`.
         settings: settings of the score.
-        random_units: choose the units of each class at random, for a check of the score: it is then 0 in expectation.
+        random_units: put a second draw of random units in place of those of each class, to check that the score is 0.
         progress: receives the progress.
 
     Raises:
@@ -138,23 +143,21 @@ def class_effects(
     """
     require_editable(method)
     _require_settings(settings)
-    units = _units_of_classes(layer, method, targets, settings, random_units, progress)
+    units = _units_of_classes(layer, method, targets, settings, progress)
     passes = SteeredPasses(layer, method)
     clean = passes.clean(progress)
     labels = torch.from_numpy(layer.prepared.evaluation.labels)[torch.from_numpy(clean.image)]
     effects = []
     for row, (number, mask) in enumerate(zip(targets.labels, targets.masks, strict=True)):
-        others = labels != number
+        inside, outside = labels == number, (labels != number) & (labels >= 0)
         curves = np.zeros((4, len(settings.alphas)))
         for column, alpha in enumerate(settings.alphas):
             edit = edit_of(units[row], [], alpha=alpha, gamma=1.0, patches=settings.patches)
-            for first, logits in (
-                (0, passes.edited(edit, progress)[0].logits),
-                (2, passes.control(edit, settings.seed + number, progress).logits),
-            ):
-                before, after = clean.logits[others], logits[others]
-                curves[first, column] = float(target_gain(before, after, mask).mean())
-                curves[first + 1, column] = float(collateral(before, after, mask).mean())
+            seeds = [seed_of("steering score", settings.seed, number, draw) for draw in range(2)]
+            steered = passes.control(edit, seeds[1], progress) if random_units else passes.edited(edit, progress)[0]
+            for first, logits in ((0, steered.logits), (2, passes.control(edit, seeds[0], progress).logits)):
+                curves[first, column] = float(target_gain(clean.logits[inside], logits[inside], mask).mean())
+                curves[first + 1, column] = float(divergence(clean.logits[outside], logits[outside]).mean())
         gain, side, random_gain, random_side = (over_log(settings.alphas, curve) for curve in curves)
         score = (gain - side) - (random_gain - random_side)
         name = layer.prepared.evaluation.classes[number]
@@ -205,7 +208,6 @@ def _units_of_classes(
     method: Method,
     targets: ClassTargets,
     settings: ScoreSettings,
-    random_units: bool,
     progress: Progress,
 ) -> list[list[int]]:
     """Return up to kappa units per class, from the probing images."""
@@ -213,13 +215,6 @@ def _units_of_classes(
     labels = torch.from_numpy(layer.prepared.probing.labels)[torch.from_numpy(activations.image)]
     members = labels[:, None] == torch.tensor(targets.labels)[None]
     alive = (activations.values > 0).any(0)
-    if random_units:
-        candidates = alive.nonzero()[:, 0]
-        generator = torch.Generator().manual_seed(settings.seed)
-        return [
-            candidates[torch.randperm(len(candidates), generator=generator)[: settings.kappa]].tolist()
-            for _ in targets.labels
-        ]
     scores = class_auroc(activations.values, members)
     scores[~alive] = -torch.inf
     chosen = []

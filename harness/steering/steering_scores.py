@@ -51,7 +51,8 @@ def score_steering(
         settings: units per class, factors and patches.
         cells: ids of cells, or names of rows with one cell; default: all finished cells on these layers.
         methods: names of methods; default: all.
-        random_units: choose the units of each class at random, to check that the score is 0; nothing is stored.
+        random_units: steer random units in place of those of each class, to check that the score is 0; nothing is
+            stored.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         cache: folder of token sets and baselines; default: ``cache/`` beside the store.
         reporter: receives the progress.

@@ -24,6 +24,8 @@ TORCHHUB = "torchhub:facebookresearch/dinov2:dinov2_vitb14"
         ("--checkpoint=/data/w.pth", "--checkpoint=w.pth"),
         ("/data/a=b/mine.toml", "mine.toml"),
         ("hf:google/siglip2-base-patch16-224", "hf:google/siglip2-base-patch16-224"),
+        ("vlm:llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "vlm:llava-hf/llava-onevision-qwen2-0.5b-ov-hf"),
+        ("vlm:/data/models/mine", "vlm:mine"),
         (TORCHHUB, TORCHHUB),
         ("method.elude.top_k=60000", "method.elude.top_k=60000"),
         ("--suite", "--suite"),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +11,13 @@ from torch import nn
 from harness.backbones.base import Backbone, last_fc2, last_path
 from harness.backbones.final_tokens import transformers_final_tokens
 from harness.backbones.sources.base import Request, origin, require
-from harness.backbones.sources.hub import offline_if_unreachable
+from harness.backbones.sources.huggingface_fetch import fetch
 from harness.backbones.sources.huggingface_folders import folder_of, name_of
 from harness.backbones.sources.huggingface_pooling import reading_of
 from harness.backbones.sources.huggingface_processors import preprocessing_of
 from harness.backbones.sources.huggingface_text import loader
-from methods.errors import UserError, first_line
+from harness.backbones.sources.huggingface_weights import can_pool, dropped_weights, is_pooler, require_complete
+from methods.errors import UserError
 
 # Class of the vision tower inside a two-tower model, by the configuration's model type; and of a saved tower of which
 # AutoModel does not know the class.
@@ -30,8 +28,6 @@ _TOWERS = {
     "metaclip_2": "MetaClip2VisionModel",
     "metaclip_2_vision_model": "MetaClip2VisionModel",
 }
-# Parameters of a backbone that a forward pass without masking does not use, and buffers that follow from its shape.
-_UNUSED = ("mask_token", "position_ids", "relative_position_index", "relative_coords_table", "num_batches_tracked")
 
 
 def load(request: Request) -> Backbone:
@@ -55,11 +51,11 @@ def load(request: Request) -> Backbone:
         )
     folder = request.checkpoint or folder_of(request.identifier)
     repository = str(folder or request.identifier)
-    config = _fetch(lambda auto: auto.AutoConfig.from_pretrained(repository, trust_remote_code=False), request)
+    config = fetch(lambda auto: auto.AutoConfig.from_pretrained(repository, trust_remote_code=False), request)
     _require_images(config, request.spec)
     name = name_of(request.identifier) if request.spec.startswith("hf:") else request.spec
     preprocessing = preprocessing_of(
-        lambda backend: _fetch(
+        lambda backend: fetch(
             lambda auto: auto.AutoImageProcessor.from_pretrained(repository, backend=backend, trust_remote_code=False),
             request,
         ),
@@ -86,7 +82,7 @@ def load(request: Request) -> Backbone:
         reading={**reading.identity, **activation_identity(model.config)},
         final_tokens=transformers_final_tokens(model),
     )
-    backbone.text_tower = loader(backbone, config.model_type, repository, lambda use: _fetch(use, request))
+    backbone.text_tower = loader(backbone, config.model_type, repository, lambda use: fetch(use, request))
     return backbone
 
 
@@ -145,7 +141,7 @@ def _model(repository: str, config: Any, request: Request) -> tuple[nn.Module, b
     cls: Any = getattr(transformers, tower) if tower else transformers.AutoModel
     if not request.weights:
         inner = getattr(config, "vision_config", config) if tower else config
-        model, trained_pooler = _fetch(lambda _: _untrained(cls, inner), request), False
+        model, trained_pooler = fetch(lambda _: _untrained(cls, inner), request), False
     else:
         model, trained_pooler = _pretrained(cls, repository, request)
     if config.model_type == "vit_mae":
@@ -168,103 +164,18 @@ def _pretrained(cls: Any, repository: str, request: Request) -> tuple[nn.Module,
     options = {
         "use_safetensors": True, "output_loading_info": True, "dtype": torch.float32, "trust_remote_code": False
     }  # fmt: skip
-    model, info = _fetch(lambda _: cls.from_pretrained(repository, **options), request)
-    dropped = _dropped(model, info["unexpected_keys"])
-    if any(_is_pooler(name) for name in dropped) and _can_pool(model):
+    model, info = fetch(lambda _: cls.from_pretrained(repository, **options), request)
+    dropped = dropped_weights(model, info["unexpected_keys"])
+    if any(is_pooler(name) for name in dropped) and can_pool(model):
         # Some base models are built without the pooler by default, though their classifier reads it (Data2Vec).
-        model, info = _fetch(lambda _: cls.from_pretrained(repository, add_pooling_layer=True, **options), request)
-        dropped = _dropped(model, info["unexpected_keys"])
+        model, info = fetch(lambda _: cls.from_pretrained(repository, add_pooling_layer=True, **options), request)
+        dropped = dropped_weights(model, info["unexpected_keys"])
     missing = sorted(info["missing_keys"])
-    pooler = [name for name in missing if _is_pooler(name)]
+    pooler = [name for name in missing if is_pooler(name)]
     trained_pooler = not pooler
-    if pooler and len(pooler) == sum(1 for name in model.state_dict() if _is_pooler(name)):
+    if pooler and len(pooler) == sum(1 for name in model.state_dict() if is_pooler(name)):
         # It would be random, unused, and would make the fingerprint of the weights random too.
         model.pooler = None
-        missing = [name for name in missing if not _is_pooler(name)]
-    _require_complete(request, missing, [str(key) for key in info.get("mismatched_keys") or ()], dropped)
+        missing = [name for name in missing if not is_pooler(name)]
+    require_complete(request.spec, missing, [str(key) for key in info.get("mismatched_keys") or ()], dropped)
     return model, trained_pooler
-
-
-def _is_pooler(name: str) -> bool:
-    return name.startswith("pooler.")
-
-
-def _can_pool(model: nn.Module) -> bool:
-    return "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
-
-
-def _dropped(model: nn.Module, unexpected: Any) -> list[str]:
-    """Return the weights of the checkpoint that belong inside of the model, and that its configuration has no room for.
-
-    Heads, decoders and text towers lie beside the model, and are dropped on purpose. A name belongs inside if it lies
-    in one of the model's modules with parameters, for example in its list of layers, or in its pooler.
-    """
-    prefix = f"{getattr(model, 'base_model_prefix', '') or 'model'}."
-    modules = dict(model.named_modules())
-    dropped = []
-    for key in sorted(unexpected):
-        name = key if key.split(".")[0] in modules else key.removeprefix(prefix)
-        *parents, last = name.split(".")
-        paths = (".".join(parents[:depth]) for depth in range(len(parents), 0, -1))
-        innermost = next((modules[path] for path in paths if path in modules), None)
-        inside = innermost is not None and any(True for _ in innermost.parameters())
-        if last not in _UNUSED and (inside or _is_pooler(name)):
-            dropped.append(name)
-    return dropped
-
-
-def _require_complete(request: Request, missing: list[str], mismatched: list[str], dropped: list[str]) -> None:
-    """Raise UserError if weights are missing, of another shape, or have no place in the model."""
-    if missing or mismatched:
-        first = ", ".join((missing or mismatched)[:3])
-        raise UserError(
-            f"The weights of {request.spec!r} are incomplete: {len(missing) + len(mismatched)} parameters missing or "
-            f"of another shape ({first})."
-        )
-    if dropped:
-        raise UserError(
-            f"The weights of {request.spec!r} do not fit its config.json: {len(dropped)} parameters of the checkpoint "
-            f"have no place in the model ({', '.join(dropped[:3])}). Correct config.json, for example its number of "
-            "layers."
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers within the context: its report lists the parts that a backbone leaves out on purpose."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _fetch(load_with: Any, request: Request) -> Any:
-    import transformers
-
-    folder = request.checkpoint or folder_of(request.identifier)
-    try:
-        with offline_if_unreachable(local=folder is not None), _quiet():
-            return load_with(transformers)
-    except UserError:
-        raise
-    except Exception as error:  # OSError, ValueError and the hub clients' own, without a common base
-        if "Unrecognized configuration class" in str(error):
-            raise UserError(
-                f"{request.spec!r} holds a part of a model that transformers cannot load alone "
-                f"({first_line(error)}): use another model, or the same weights through timm or open_clip."
-            ) from error
-        if folder is not None:
-            raise UserError(
-                f"The folder {folder.resolve().name!r} cannot be read as a transformers model: it needs config.json, "
-                f"model.safetensors and preprocessor_config.json. ({first_line(error)})"
-            ) from error
-        raise UserError(
-            f"{request.spec!r} could not be downloaded; give a local folder: --checkpoint FOLDER. ({first_line(error)})"
-        ) from error

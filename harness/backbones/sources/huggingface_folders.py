@@ -1,4 +1,4 @@
-"""Identifiers of ``hf:`` backbones that are folders of this machine. No torch is imported."""
+"""Identifiers of ``hf:`` and ``vlm:`` backbones that are folders of this machine. No torch is imported."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from pathlib import Path
 from methods.errors import UserError
 
 
-def name_of(identifier: str) -> str:
-    """Return the name of the backbone of ``hf:identifier``, with only the last part of a local folder's path."""
+def name_of(identifier: str, prefix: str = "hf") -> str:
+    """Return the name of the backbone of ``prefix:identifier``, with only the last part of a local folder's path."""
     folder = Path(identifier).expanduser()
-    return f"hf:{folder.resolve().name if folder.is_dir() or is_path(identifier) else identifier}"
+    return f"{prefix}:{folder.resolve().name if folder.is_dir() or is_path(identifier) else identifier}"
 
 
-def folder_of(identifier: str) -> Path | None:
+def vlm_name_of(identifier: str) -> str:
+    """Return the name of the backbone of ``vlm:identifier``, as :func:`name_of`."""
+    return name_of(identifier, "vlm")
+
+
+def folder_of(identifier: str, prefix: str = "hf") -> Path | None:
     """Return the local folder that an identifier names, or None if it names a repository of the hub.
+
+    Args:
+        prefix: prefix of the specs in messages.
 
     Raises:
         UserError: if the identifier is a path and there is no such folder.
@@ -23,7 +31,7 @@ def folder_of(identifier: str) -> Path | None:
     if folder.is_dir():
         return folder
     if is_path(identifier):
-        raise UserError(f"There is no folder {identifier!r}. Give hf:OWNER/NAME or hf:PATH of a folder.")
+        raise UserError(f"There is no folder {identifier!r}. Give {prefix}:OWNER/NAME or {prefix}:PATH of a folder.")
     return None
 
 

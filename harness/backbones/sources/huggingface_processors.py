@@ -21,6 +21,8 @@ _INTERPOLATIONS = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamm
 _UNDERSTOOD = {"do_resize", "do_rescale", "do_normalize", "do_center_crop", "do_convert_rgb", "do_reduce_labels"}
 # Switches of steps whose names do not begin with "do_": EfficientNet's shift by -1, and its second normalisation.
 _OTHER_STEPS = ("rescale_offset", "include_top")
+# Switches of the views that processors of vision-language models cut out of an image.
+_CROPPING = ("crop_to_patches", "do_image_splitting", "do_pan_and_scan")
 #: Allowed difference in levels of 8-bit pixels from a processor that resizes with Pillow, as we do, ...
 _PILLOW_TOLERANCE = 0.01
 #: ... and from one that only resizes tensors with torchvision. On pure noise both differ by up to 22 levels (bicubic,
@@ -29,11 +31,13 @@ _PILLOW_TOLERANCE = 0.01
 _TENSOR_TOLERANCE = 25.0
 
 
-def preprocessing_of(load: Callable[[str | None], Any], spec: str) -> Preprocessing:
+def preprocessing_of(load: Callable[[str | None], Any], spec: str, *, one_view: bool = False) -> Preprocessing:
     """Return the preprocessing of an image processor, after comparing both on framed test images.
 
     Args:
         load: function from the backend (``"pil"``, or None for the default) to the processor.
+        one_view: True for a processor that may cut an image into several views, as those of vision-language models do:
+            only the first one is compared, which shows the whole image.
 
     Raises:
         UserError: if :class:`Preprocessing` cannot express the processor; unknown steps are named.
@@ -45,18 +49,21 @@ def preprocessing_of(load: Callable[[str | None], Any], spec: str) -> Preprocess
     levels = _TENSOR_TOLERANCE if type(processor) is type(default) else _PILLOW_TOLERANCE
     tolerance = levels / (255 * min(preprocessing.std))
     try:
-        require_same_input(preprocessing, _input_of(processor), spec=spec, tolerance=tolerance)
+        require_same_input(preprocessing, _input_of(processor, one_view), spec=spec, tolerance=tolerance)
     except UserError as error:
         steps = ", ".join(_unknown_steps(config)) or "unknown"
         raise UserError(f"{error} Steps of its image processor that are not supported: {steps}.") from error
     return preprocessing
 
 
-def _input_of(processor: Any) -> Callable[[Image.Image], Tensor]:
+def _input_of(processor: Any, one_view: bool) -> Callable[[Image.Image], Tensor]:
     """Return the function from an image to the processor's input (3, S, S)."""
+    without_crops = {step: False for step in _CROPPING if one_view and hasattr(processor, step)}
 
     def reference(image: Image.Image) -> Tensor:
-        values = processor(image, return_tensors="pt")["pixel_values"][0]
+        values = processor(image, return_tensors="pt", **without_crops)["pixel_values"][0]
+        while one_view and values.ndim > 3:  # (views, 3, S, S)
+            values = values[0]
         return values.float() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values)).float()
 
     return reference

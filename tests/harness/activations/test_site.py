@@ -132,3 +132,16 @@ def test_windowed_layers_are_refused() -> None:
     model = Windowed()
     with pytest.raises(UserError, match="groups of tokens"):
         LinearLayerSite(model, "layer").capture(model, torch.randn(2, 8, 4))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_hooks_that_a_layer_has_are_given_the_edited_tokens_on_request(vit: VisionTransformer, first: bool) -> None:
+    site = LinearLayerSite(vit, "blocks.0.mlp.fc2", n_prefix_tokens=3)
+    collected: list[torch.Tensor] = []
+    handle = site.module.register_forward_hook(lambda module, inputs, output: collected.append(output))
+    try:
+        with torch.inference_mode(), site.tapped(lambda q, a: torch.zeros_like(a), 2, first=first):
+            vit(torch.randn(2, 3, 16, 16))
+    finally:
+        handle.remove()
+    assert bool(collected[0].any()) is not first

@@ -248,7 +248,7 @@ class _Tower(nn.Module):
 def test_hugging_face_towers_load_on_any_device(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     """Prefix tokens are counted with an image on the CPU, before the model moves."""
     monkeypatch.setattr(huggingface, "require", lambda *_: None)
-    monkeypatch.setattr(huggingface, "_fetch", lambda *_: SimpleNamespace(model_type="vit"))
+    monkeypatch.setattr(huggingface, "fetch", lambda *_: SimpleNamespace(model_type="vit"))
     monkeypatch.setattr(huggingface, "_model", lambda *_: (_Tower(), True))
     monkeypatch.setattr(huggingface, "preprocessing_of", lambda *_: IMAGENET_224)
     backbone = huggingface.load(Request("hf:some/tower", "some/tower", device=device))

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, StoreOption, verb
+from harness.commands.options import ComputeOptions, LayerOptions, PluginOption, ScaleOption, load_plugins, verb
 from harness.commands.output import out
 from harness.errors import UserError
 
+if TYPE_CHECKING:
+    from harness.steering.worker import Worker
 
-@verb("harness app --store outputs/results.duckdb --port 8600 --no-browser", name="app")
+
+@verb(
+    "harness app --store outputs/results.duckdb --port 8600 --no-browser",
+    "harness app --steer --suite demo",
+    name="app",
+)
 def show(
-    store: StoreOption = DEFAULT_STORE,
+    choice: LayerOptions,
+    compute: ComputeOptions,
     images: Annotated[
         Path | None,
         typer.Option(envvar="HARNESS_IMAGES", help="Folder of the evaluation images; default: the included ones."),
@@ -35,18 +44,31 @@ def show(
         ),
     ] = False,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
+    steer: Annotated[
+        bool,
+        typer.Option(
+            "--steer", help="Load the network of --suite in a second process, so that the page Steer can change units."
+        ),
+    ] = False,
+    scale: ScaleOption = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Show a store in a browser: Pareto front, leaderboard, methods, units with their images, judges and runs.
 
-    The app only reads the store, also during a run; votes of people are files beside it. Press Ctrl-C to stop it.
+    The app only reads the store, also during a run; votes of people are files beside it. Press Ctrl-C to stop it. With
+    --steer, give --suite, --dataset, --scale and --set the values of `harness run`; without it they are not used.
     """
     if importlib.util.find_spec("streamlit") is None:
         raise UserError("The app needs streamlit, which is not installed: pip install 'disentanglement-harness[app]'.")
     if images is not None and not images.is_dir():
         raise UserError(f"There is no folder {str(images)!r} for --images; give the folder of the image set.")
     _require_free(address, port)
+    if not steer:
+        _refuse_options_of_steering(choice, compute, scale=scale, plugin=plugin)
+    environment = {**os.environ, "HARNESS_STORE": str(compute.store)}
+    worker = _worker(choice, compute, scale, plugin) if steer else None
+    environment |= worker.environment if worker else {}
     out(f"The app is at http://{address}:{port} (Ctrl-C ends it).")
-    environment = {**os.environ, "HARNESS_STORE": str(store)}
     if images is not None:
         environment["HARNESS_IMAGES"] = str(images)
     if votes:
@@ -56,7 +78,44 @@ def show(
         # Replaces this process, so that ending `harness app` also ends the server.
         sys.stdout.flush()
         os.execve(arguments[0], arguments, environment)
-    raise typer.Exit(subprocess.run(arguments, env=environment, check=False).returncode)
+    try:
+        code = subprocess.run(arguments, env=environment, check=False).returncode
+    finally:
+        if worker:
+            worker.process.terminate()
+    raise typer.Exit(code)
+
+
+def _worker(choice: LayerOptions, compute: ComputeOptions, scale: str | None, plugin: list[Path] | None) -> Worker:
+    """Start the worker of the page Steer; mistakes in the options are answered before."""
+    from harness.steering.worker import start_worker
+    from results.store import open_store
+
+    load_plugins(plugin)
+    open_store(compute.store).cells()
+    choice.choose(scale=scale)
+    suite = {name: str(value) if isinstance(value, Path) else value for name, value in choice.arguments().items()}
+    return start_worker(
+        {
+            "store": str(compute.store),
+            "cache": None if compute.cache is None else str(compute.cache),
+            "device": compute.device,
+            "plugins": [str(file) for file in plugin or ()],
+            "suite": {**suite, "scale": scale},
+        }
+    )
+
+
+def _refuse_options_of_steering(choice: LayerOptions, compute: ComputeOptions, **others: object) -> None:
+    given = [
+        f"--{'set' if field.name == 'setting' else field.name}"
+        for options in (choice, compute)
+        for field in dataclasses.fields(options)
+        if field.name != "store" and getattr(options, field.name) != field.default
+    ]
+    given += [f"--{name}" for name, value in others.items() if value]
+    if given:
+        raise UserError(f"{', '.join(given)} cannot be used without --steer: add it, or leave the option out.")
 
 
 def command(port: int, address: str, browser: bool) -> list[str]:

@@ -161,12 +161,16 @@ class SuiteOptions:
 
         # Before torch is imported; what else a suite needs is checked before it is run.
         require_paths(self.dataset, getattr(self, "checkpoint", None))
-        options: dict[str, Any] = {
+        options = self.arguments()
+        return resolve_suite(options.pop("suite"), **options, **overrides)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the options that are given as arguments of `resolve_suite`, the name of the suite as `suite`."""
+        return {
             _ARGUMENT_NAMES.get(name, name): tuple(value) if isinstance(value, list) else value
             for name, value in vars(self).items()
             if value not in (None, [])
         }
-        return resolve_suite(options.pop("suite"), **options, **overrides)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,15 +44,17 @@ class WorkerCells:
         self._opened: OrderedDict[tuple[str, ...], SteeredCell] = OrderedDict()
 
     def listed(self) -> list[dict[str, Any]]:
-        """Return the finished cells with a fit whose units are part of the network, and the scorers of their labels.
+        """Return the finished cells with a fit whose units are part of the network, and the scorers of their labels, the newest first.
 
         Raises:
             StoreError: the store cannot be read.
         """
         scorers: dict[str, list[str]] = {}
-        frame = self._store.query("SELECT DISTINCT cell_id, scorer FROM labellings ORDER BY cell_id, scorer")
+        frame = self._store.query("SELECT cell_id, scorer FROM labellings ORDER BY labelled_at DESC, labelling")
         for cell_id, scorer in frame.itertuples(index=False, name=None):
-            scorers.setdefault(str(cell_id), []).append(str(scorer))
+            of_cell = scorers.setdefault(str(cell_id), [])
+            if scorer not in of_cell:
+                of_cell.append(str(scorer))
         return [
             {
                 **{name: row[name] for name in ("cell_id", "label", "backbone", "site", "token_seed", "init_seed")},

@@ -10,6 +10,7 @@ import hmac
 import json
 import logging
 import math
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -58,6 +59,11 @@ class WorkerServer(ThreadingHTTPServer):
     def port(self) -> int:
         """Port that the server listens on."""
         return int(self.server_address[1])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what the handler did not answer; a connection that its other end closed is no error."""
+        if not isinstance(sys.exception(), OSError):
+            _LOG.exception("a request could not be answered")
 
 
 class _Handler(BaseHTTPRequestHandler):

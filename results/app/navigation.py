@@ -21,6 +21,7 @@ _TITLES = {
     "method": ("Method", ":material/tune:"),
     "units": ("Units", ":material/grid_view:"),
     "compare": ("Compare", ":material/compare:"),
+    "steer": ("Steer", ":material/graphic_eq:"),
     "judges": ("Judges", ":material/gavel:"),
     "vote": ("Vote", ":material/how_to_vote:"),
     "runs": ("Runs", ":material/history:"),

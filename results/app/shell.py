@@ -39,13 +39,20 @@ _STYLE = """
 [class*=st-key-front_layer_] {min-height: 3.2rem}
 [class*=st-key-front_layer_] a {padding: 0}
 [class*=st-key-front_layer_] a > span:first-child {display: none}
-:has(> .st-key-unit_method) {flex: 1 1 24rem}
+:has(> .st-key-unit_method) {flex: 1 1 20rem}
 [class*=st-key-unit_image_] {position: relative}
 [class*=st-key-unit_image_] > :has(> [data-testid=stButton]) {position: absolute; inset: 0; width: 100%; z-index: 1}
 [class*=st-key-unit_image_] [data-testid=stButton] {height: 100%}
 [class*=st-key-unit_image_] [data-testid=stButton] > div {height: 100%}
 [class*=st-key-unit_image_] button {height: 100%; width: 100%; opacity: 0; cursor: zoom-in}
 [class*=st-key-unit_image_] button:focus-visible {opacity: 1; color: transparent; background: transparent}
+:has(> .st-key-steer_cell) {flex: 1 1 24rem}
+.st-key-steer_body > :has(> .st-key-steer_choices) {flex: 1 1 24rem; max-width: 28rem; min-width: min(20rem, 100%)}
+.st-key-steer_body > :has(> .st-key-steer_effect) {flex: 2 1 30rem; min-width: min(30rem, 100%)}
+.st-key-steer_choices {margin-top: -0.25rem}
+.st-key-steer_choices [data-testid=stForm] {padding: 0.75rem 1rem}
+.st-key-steer_suggestions {row-gap: 0; margin: -0.5rem 0}
+.st-key-steer_suggestions button {min-height: 1.5rem; padding: 0}
 .st-key-vote_head {gap: 0.75rem}
 .st-key-vote_grids {align-self: center; max-width: calc(2 * max(12rem, 100vh - 15.5rem) + 1rem); margin-top: -0.5rem}
 @media (min-width: 50rem) {

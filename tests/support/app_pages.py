@@ -18,7 +18,7 @@ import results.app
 from results import Store
 
 MAIN = Path(results.app.__file__).with_name("main.py")
-PAGES = ("front", "leaderboard", "method", "units", "compare", "judges", "runs")
+PAGES = ("front", "leaderboard", "method", "units", "compare", "steer", "judges", "runs")
 
 # Each AppTest reads the metadata of every installed package in search of components, which takes longer than a page.
 manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)

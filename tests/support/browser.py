@@ -149,7 +149,7 @@ def visiting(browser: Any, address: str, *, width: int = 1280, height: int = 900
     # On a link into the app streamlit's client first asks for these two beside the page, and then at the root.
     harmless = {
         f"{address}/{path}/_stcore/{name}"
-        for path in ("front", "leaderboard", "method", "units", "compare", "judges", "vote", "runs")
+        for path in ("front", "leaderboard", "method", "units", "compare", "steer", "judges", "vote", "runs")
         for name in ("health", "host-config")
     }
 

@@ -75,10 +75,9 @@ def scorers_of(store: Store, cell_id: str) -> list[str]:
 def label_line(label: ConceptLabel) -> str:
     """Return a label with its scorer, score and null in few characters, as Markdown; grey if it is at chance."""
     scorer, words = plain(_short(label.scorer)), plain(_short(label.label))
-    numbers = plain(_numbers(label))
     if label.is_above_null:
-        return f":small[{scorer}: **{words}** {numbers}]"
-    return f":small[{scorer}: :gray-badge[{words}, not above the null] {numbers}]"
+        return f":small[{scorer}: **{words}** {plain(_numbers(label))}]"
+    return f":small[:gray[{scorer}: {words} {plain(_numbers(label))}, not above the null]]"
 
 
 def label_sentences(labels: Sequence[ConceptLabel]) -> list[str]:
@@ -114,7 +113,7 @@ def _short(text: str) -> str:
 def _numbers(label: ConceptLabel) -> str:
     parts = [f"null {short_number(label.null_score)}"] if _is_number(label.null_score) else []
     if _is_number(label.p_value):
-        parts.append(f"p {short_number(label.p_value)}")
+        parts.append(f"p {label.p_value:.2g}")
     return short_number(label.score) + (f" ({', '.join(parts)})" if parts else "")
 
 

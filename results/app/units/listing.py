@@ -159,7 +159,7 @@ def _search_and_order(cell: Cell, units: UnitList) -> None:
         "Search",
         key="unit find",
         type="search",
-        placeholder="class, file name or number",
+        placeholder="class, file, number",
         help="Text in the class or file name of one of a unit's nine strongest images, or the unit's number.",
         on_change=_remember,
         args=("find",),

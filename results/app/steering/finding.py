@@ -1,0 +1,47 @@
+"""What steering did to the predictions, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from results.short_number import short_number
+from results.visible_text import names_text
+
+#: Smallest change of a probability that is called one.
+_LEAST = 0.005
+
+
+def steering_finding(classes: Sequence[Mapping[str, Any]]) -> str:
+    """Return the class that changes most, beside what random units do to it.
+
+    Args:
+        classes: name, and the probabilities before, after and with random units (control).
+    """
+    if not classes:
+        return "The network predicts no classes for this image"
+    most = max(classes, key=lambda each: abs(each["after"] - each["before"]))
+    name, change = names_text([most["name"]]), most["after"] - most["before"]
+    if abs(change) < _LEAST:
+        return f"No class changes by half a percentage point: “{name}” stays at {percent(most['before'])}"
+    verb = "rises" if change > 0 else "falls"
+    return (
+        f"“{name}” {verb} from {percent(most['before'])} to {percent(most['after'])}; "
+        f"random units: {percent(most['control'])}"
+    )
+
+
+def caution(classes: Sequence[Mapping[str, Any]]) -> str:
+    """Return a warning if random units change the class that changes most by half as much or more; else ""."""
+    if not classes:
+        return ""
+    most = max(classes, key=lambda each: abs(each["after"] - each["before"]))
+    change, by_chance = most["after"] - most["before"], most["control"] - most["before"]
+    if abs(change) < _LEAST or by_chance / change < 0.5:
+        return ""
+    return "Random units with a change of equal size do at least half of this: the concept explains little of it."
+
+
+def percent(probability: float) -> str:
+    """Return a probability as percent with three significant digits."""
+    return f"{short_number(100 * probability)} %"

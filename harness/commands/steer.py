@@ -37,7 +37,7 @@ def steer(
     alpha: Annotated[float, typer.Option(help="Factor of amplified activations.")] = 5.0,
     gamma: Annotated[float, typer.Option(help="Factor of suppressed activations; 0 removes them.")] = -50.0,
     kappa: Annotated[
-        int | None, typer.Option(help="Most units per concept; default: 50, with --score 10 per class.", min=1)
+        int | None, typer.Option(help="Most units per concept, with --score per class; default: 50.", min=1)
     ] = None,
     nu: Annotated[
         str, typer.Option(help="Patches per unit and image, those where it is most active: a number, or all.")

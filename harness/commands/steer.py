@@ -100,8 +100,8 @@ def steer(
     image: Annotated[
         list[str] | None,
         typer.Option(
-            help="Evaluation image by its name or a part of it, with --captions a file; repeat for several; default: all "
-            "of them."
+            help="Evaluation image by its name or a part of it, with --captions a file; repeat for several; default: "
+            "all."
         ),
     ] = None,
     keep: Annotated[

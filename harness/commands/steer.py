@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,50 +19,91 @@ from harness.commands.options import (
     verb,
 )
 from harness.commands.output import reporting, take_in_waiting
-from harness.commands.steer_output import print_scores, print_steered
+from harness.commands.steer_output import print_captions, print_scores, print_steered
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.steering.steered import SteerSettings
+    from harness.suites import Suite
+
+
+@dataclasses.dataclass(frozen=True)
+class ConceptOptions:
+    """Options that say which concepts are changed, and how."""
+
+    amplify: Annotated[list[str] | None, typer.Option(help="Concept whose units are scaled by --alpha.")] = None
+    suppress: Annotated[list[str] | None, typer.Option(help="Concept whose units are scaled by --gamma.")] = None
+    alpha: Annotated[float, typer.Option(help="Factor of amplified activations.")] = 5.0
+    gamma: Annotated[float, typer.Option(help="Factor of suppressed activations; 0 removes them.")] = -50.0
+    kappa: Annotated[int, typer.Option(help="Most units per concept, with --score per class.", min=1)] = 50
+    nu: Annotated[
+        str, typer.Option(help="Patches per unit and image, those where it is most active: a number, or all.")
+    ] = "50"
+    scorer: Annotated[
+        str | None, typer.Option(help="Scorer whose labels are matched; default: the one that labelled last.")
+    ] = None
+    matcher: Annotated[
+        str | None,
+        typer.Option(
+            help="Text matcher: words, sentences, sentences:FOLDER or hf:NAME; default: sentences if installed, else "
+            "words."
+        ),
+    ] = None
+    threshold: Annotated[
+        float | None, typer.Option(help="Similarity that a label must exceed; default: that of the matcher.")
+    ] = None
+    controls: Annotated[int, typer.Option(help="Draws of random units for the control.", min=1, max=1000)] = 3
+    seed: Annotated[int, typer.Option(help="Random seed of the random units.", min=0, max=MOST_SEED)] = 0
+
+    @property
+    def patches(self) -> int | None:
+        """Number of patches; None for all.
+
+        Raises:
+            UserError: if --nu is neither.
+        """
+        text = self.nu.strip()
+        if text.lower() == "all":
+            return None
+        if not text.isdecimal():
+            raise UserError(f"--nu {self.nu}: give a number of patches, or all.")
+        return int(text)
+
+    def settings(self) -> SteerSettings:
+        """Return the settings.
+
+        Raises:
+            UserError: if no concept is named, or --nu is invalid.
+        """
+        from harness.steering.steered import SteerSettings
+
+        if not (self.amplify or self.suppress):
+            raise UserError("Name a concept with --amplify or --suppress.")
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        concepts = {name: tuple(values[name] or ()) for name in ("amplify", "suppress")}
+        return SteerSettings(**{**values, **concepts, "nu": self.patches})
 
 
 @verb(
     "harness steer --cell 8d2c --amplify dog --suppress cat --alpha 5 --gamma -50 --kappa 50 --nu 50",
     "harness steer --cell 8d2c --amplify dog --image animal__kitten.jpg --keep",
     "harness steer --suite demo --score --method elude --method topk_sae",
+    "harness steer --cell 51af --suppress dog --captions llava-hf/llava-onevision-qwen2-0.5b-ov-hf --image dog.jpg",
 )
 def steer(
     choice: LayerOptions,
     compute: ComputeOptions,
+    concepts: ConceptOptions,
     cell: Annotated[
         list[str] | None, typer.Option(help="Cell: its id, first digits, or the name of a row with one cell.")
     ] = None,
-    amplify: Annotated[list[str] | None, typer.Option(help="Concept whose units are scaled by --alpha.")] = None,
-    suppress: Annotated[list[str] | None, typer.Option(help="Concept whose units are scaled by --gamma.")] = None,
-    alpha: Annotated[float, typer.Option(help="Factor of amplified activations.")] = 5.0,
-    gamma: Annotated[float, typer.Option(help="Factor of suppressed activations; 0 removes them.")] = -50.0,
-    kappa: Annotated[
-        int | None, typer.Option(help="Most units per concept; default: 50, with --score 10 per class.", min=1)
-    ] = None,
-    nu: Annotated[
-        str, typer.Option(help="Patches per unit and image, those where it is most active: a number, or all.")
-    ] = "50",
     image: Annotated[
         list[str] | None,
-        typer.Option(help="Evaluation image by its name or a part of it; repeat for several; default: all."),
-    ] = None,
-    scorer: Annotated[
-        str | None, typer.Option(help="Scorer whose labels are matched; default: the one that labelled last.")
-    ] = None,
-    matcher: Annotated[
-        str | None,
         typer.Option(
-            help="Text matcher: words, sentences, sentences:FOLDER or hf:NAME; default: sentences if installed, "
-            "else words."
+            help="Evaluation image by its name or a part of it, with --captions a file; repeat for several; default: "
+            "all."
         ),
     ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Similarity that a label must exceed; default: that of the matcher.")
-    ] = None,
-    controls: Annotated[int, typer.Option(help="Draws of random units for the control.", min=1, max=1000)] = 3,
-    seed: Annotated[int, typer.Option(help="Random seed of the random units.", min=0, max=MOST_SEED)] = 0,
     keep: Annotated[
         bool, typer.Option("--keep", help="Store the effect, for `harness export --figure steering`.")
     ] = False,
@@ -73,6 +116,14 @@ def steer(
     random_units: Annotated[
         bool, typer.Option("--random-units", help="With --score: steer random units, to check that the score is 0.")
     ] = False,
+    captions: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare captions instead: vision-language model, as FOLDER or OWNER/NAME, on whose vision tower the "
+            "cell is (--backbone vlm:MODEL)."
+        ),
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="With --captions: what the model is asked.")] = None,
     scale: ScaleOption = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
@@ -86,74 +137,65 @@ def steer(
 
     load_plugins(plugin)
     open_store(compute.store).cells()
-    patches = _patches(nu)
     if score:
-        _refuse("--score", amplify=amplify, suppress=suppress, image=image, scorer=scorer, matcher=matcher, keep=keep)
+        names = ("amplify", "suppress", "scorer", "matcher", "threshold")
+        given = {name: getattr(concepts, name) for name in names}
+        _refuse("--score", **given, image=image, keep=keep, captions=captions, prompt=prompt)
     elif method or random_units:
         raise UserError("--method and --random-units belong to --score: add it, or leave them out.")
     elif len(cell or ()) != 1:
         raise UserError("Name one cell with --cell (`harness export - --what cells` lists them), or use --score.")
-    elif not (amplify or suppress):
-        raise UserError("Name a concept with --amplify or --suppress.")
-    suite = choice.choose(scale=scale).suite
+    elif captions is None and prompt is not None:
+        raise UserError("--prompt belongs to --captions: add it, or leave the prompt out.")
+    elif captions is not None and not image:
+        raise UserError("Name the images to describe with --image FILE.")
     opened = open_store(compute.store, read_only=not (keep or score))
     if keep or score:
         take_in_waiting(opened)
-    places: dict[str, Any] = {"device": compute.device, "cache": compute.cache}
+    where: dict[str, Any] = {"device": compute.device, "cache": compute.cache}
+
+    def suite() -> Suite:
+        return choice.choose(scale=scale).suite
+
     if score:
         from harness.steering.steering_score import ScoreSettings
         from harness.steering.steering_scores import score_steering
 
-        per_class = ScoreSettings().kappa if kappa is None else kappa
-        settings = ScoreSettings(per_class, patches=patches, seed=seed)
+        settings = ScoreSettings(concepts.kappa, patches=concepts.patches, seed=concepts.seed)
+        chosen: dict[str, Any] = {"cells": cell or (), "methods": method or (), "random_units": random_units}
         with reporting(as_json) as reporter:
-            scored = score_steering(
-                opened,
-                suite,
-                settings,
-                cells=cell or (),
-                methods=method or (),
-                random_units=random_units,
-                reporter=reporter,
-                **places,
-            )
+            scored = score_steering(opened, suite(), settings, **chosen, **where, reporter=reporter)
         return print_scores(scored, as_json)
+    wanted = concepts.settings()
     from harness.steering.matchers import default_matcher
-    from harness.steering.steered import SteerSettings
-    from harness.steering.steering import steer as steer_cell
 
     assert cell is not None
-    wanted = SteerSettings(
-        amplify=tuple(amplify or ()),
-        suppress=tuple(suppress or ()),
-        alpha=alpha,
-        gamma=gamma,
-        kappa=SteerSettings().kappa if kappa is None else kappa,
-        nu=patches,
-        scorer=scorer,
-        matcher=matcher,
-        threshold=threshold,
-        seed=seed,
-        controls=controls,
-    )
     with reporting(as_json) as reporter:
-        if matcher is None:
+        if concepts.matcher is None:
             reporter.say(default_matcher().note)
-        steered = steer_cell(opened, suite, cell[0], wanted, images=image, keep=keep, reporter=reporter, **places)
-    return print_steered(steered, as_json)
+        if captions is None:
+            from harness.steering.steering import steer as steer_cell
 
+            steered = steer_cell(opened, suite(), cell[0], wanted, images=image, keep=keep, reporter=reporter, **where)
+        else:
+            from harness.steering.captions import PROMPT
+            from harness.steering.steered_captions import steer_captions
 
-def _patches(nu: str) -> int | None:
-    if nu.strip().lower() == "all":
-        return None
-    if not nu.strip().isdecimal():
-        raise UserError(f"--nu {nu}: give a number of patches, or all.")
-    return int(nu)
+            described = steer_captions(
+                opened,
+                cell[0],
+                captions,
+                [Path(file) for file in image or ()],
+                wanted,
+                keep=keep,
+                prompt=prompt or PROMPT,
+                device=compute.device,
+                progress=reporter.progress,
+            )
+    return print_steered(steered, as_json) if captions is None else print_captions(described, as_json)
 
 
 def _refuse(option: str, **others: Any) -> None:
-    given = [f"--{name}" for name, value in others.items() if value]
+    given = [f"--{name}" for name, value in others.items() if value not in (None, [], False)]
     if given:
-        raise UserError(
-            f"{', '.join(given)} cannot be used with {option}, which chooses units by the classes of images."
-        )
+        raise UserError(f"{', '.join(given)} cannot be used with {option}, which steers the classes of the images.")

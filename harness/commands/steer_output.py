@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.output import out, print_json, print_table
+from harness.commands.output import out, print_json, print_table, print_text_table
 
 if TYPE_CHECKING:
-    from harness.steering.steered import Steered
+    from harness.steering.steered import Steered, SteeredUnit
+    from harness.steering.steered_captions import SteeredCaptions
     from harness.steering.steering_scores import SteeringScore
 
 #: Units that are printed.
@@ -27,21 +28,7 @@ def print_steered(steered: Steered, as_json: bool) -> None:
             {**steered._asdict(), "settings": steered.settings._asdict(), "units": units, "images": images}
         )
     out(f"{steered.method} at {steered.layer}: {len(steered.units)} units edited, matched by {steered.matcher}.")
-    shown = steered.units[:_MOST_UNITS]
-    print_table(
-        [
-            {
-                "unit": unit.unit,
-                "label": unit.label,
-                "concept": unit.concept,
-                "similarity": f"{unit.similarity:.2f}",
-                "factor": f"{unit.factor:g}",
-            }
-            for unit in shown
-        ]
-    )
-    if len(steered.units) > len(shown):
-        out(f"... and {len(steered.units) - len(shown)} more (--json has all).")
+    _print_units(steered.units)
     n = len(steered.images)
     of = steered.images[0].name if n == 1 else f"mean of {n} images"
     out(f"\nProbability of the classes in %, {of}; control: as many random units, change of equal size.")
@@ -63,6 +50,37 @@ def print_steered(steered: Steered, as_json: bool) -> None:
     divergence = sum(image.divergence for image in steered.images) / n
     of_control = sum(image.control_divergence for image in steered.images) / n
     out(f"Change of the distribution, KL(before || after): {divergence:.3f} nats; control {of_control:.3f}.")
+
+
+def print_captions(described: SteeredCaptions, as_json: bool) -> None:
+    """Print the units, and the captions without and with the edit."""
+    if as_json:
+        units = [unit._asdict() for unit in described.units]
+        captions = [each._asdict() for each in described.captions]
+        return print_json({**described._asdict(), "units": units, "captions": captions})
+    out(f"{described.method}: {len(described.units)} units edited, matched by {described.matcher}.")
+    _print_units(described.units)
+    out("")
+    from harness.steering.captions import captions_table
+
+    print_text_table(captions_table(list(described.captions)))
+
+
+def _print_units(units: Sequence[SteeredUnit]) -> None:
+    print_table(
+        [
+            {
+                "unit": unit.unit,
+                "label": unit.label,
+                "concept": unit.concept,
+                "similarity": f"{unit.similarity:.2f}",
+                "factor": f"{unit.factor:g}",
+            }
+            for unit in units[:_MOST_UNITS]
+        ]
+    )
+    if len(units) > _MOST_UNITS:
+        out(f"... and {len(units) - _MOST_UNITS} more (--json has all).")
 
 
 def print_scores(scored: Sequence[SteeringScore], as_json: bool) -> None:

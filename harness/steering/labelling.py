@@ -132,6 +132,11 @@ def _label_layer(
                 "images": images.fingerprint,
                 "split": split,
             }
+        if identities[scorer.name].get("weights") == prepared.backbone.fingerprint():
+            reporter.say_once(
+                f"The scorer {scorer.name} names units of {prepared.title} with the same network: the labels repeat "
+                "what it predicts, and their share above the null says little. Another scorer is independent of it."
+            )
     labelled = []
     for number, cell in enumerate(layer.cells):
         reporter.progress(number, len(layer.cells), f"cells labelled at {prepared.title}")

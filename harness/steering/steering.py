@@ -160,11 +160,8 @@ class SteeredCell:
             if isinstance(image, str) and number < 0:
                 matching = [numbers[name] for name in numbers if image.casefold() in name.casefold()]
                 if len(matching) != 1:
-                    what = (
-                        f"{len(matching)} evaluation images match" if matching else "no evaluation image has the name"
-                    )
                     some = names_text([records[number].name for number in matching[:5]] or list(numbers)[:5])
-                    raise UserError(f"{what} {image!r}: name one, such as {some}.".capitalize())
+                    raise UserError(f"{len(matching)} evaluation images match {image!r}: name one, such as {some}.")
                 number = matching[0]
             if not 0 <= number < len(records):
                 raise UserError(f"There is no evaluation image {image}: there are {len(records)}, numbered from 0.")

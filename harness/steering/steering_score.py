@@ -44,7 +44,7 @@ FEWEST_IMAGES, FEWEST_CLASSES = 3, 2
 class ScoreSettings(NamedTuple):
     """Settings of the score; rows that differ in them are not ranked together."""
 
-    kappa: int = 10
+    kappa: int = 50
     """units per class"""
     alphas: tuple[float, ...] = (2.0, 5.0, 20.0)
     """factors, ascending, above 1"""

@@ -44,7 +44,9 @@ class WorkerCells:
         self._opened: OrderedDict[tuple[str, ...], SteeredCell] = OrderedDict()
 
     def listed(self) -> list[dict[str, Any]]:
-        """Return the finished cells with a fit whose units are part of the network, and the scorers of their labels, the newest first.
+        """Return the finished cells with a fit whose units are part of the network, with the scorers of their labels.
+
+        The scorer that labelled last comes first.
 
         Raises:
             StoreError: the store cannot be read.

@@ -62,6 +62,7 @@ _STYLE = """
 @media (max-width: 50rem) {
   [data-testid=stMainBlockContainer] {padding-left: 1rem; padding-right: 1rem}
   .st-key-front_body > :has(> .st-key-front_panel) {flex: 1 1 100%; width: 100%}
+  .st-key-steer_body > :has(> .st-key-steer_choices) {max-width: none}
 }
 @media (max-width: 36rem) {
   .st-key-front_table :is(th, td):is(:nth-child(4), :nth-child(5)) {display: none}

@@ -58,11 +58,13 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
             "label agreement", "adjusted mutual information of two scorers' labels; 0 is chance, 1 the same", "units"
         ),
         "steering_effect": Lead(
-            "steering", "rise of a class's log-odds by its units, less collateral change and random units", "classes"
+            "steering", "gain of classes by their units, less the change of other images; 0 is random units", "classes"
         ),
-        "steering_gain": Lead("steering gain", "rise of a class's log-odds by its units, less random units", "classes"),
+        "steering_gain": Lead(
+            "steering gain", "rise of a class's log-odds on its images by its units, less random units", "classes"
+        ),
         "steering_collateral": Lead(
-            "steering collateral", "change among the other classes by a class's units, less random units", "classes"
+            "steering collateral", "change of predictions on images of other classes, less random units", "classes"
         ),
     },
     "stability": {

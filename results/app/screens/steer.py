@@ -43,8 +43,8 @@ def render() -> None:
             return
         if not cells:
             st.info(
-                "No cell of this store can be steered: it needs a fit beside the store, of a method whose units are part "
-                "of the network. `harness run --suite demo` computes some."
+                "No cell of this store can be steered: it needs a fit beside the store, of a method whose units are "
+                "part of the network. `harness run --suite demo` computes some."
             )
             return
         _steer(store, address, cells)

@@ -95,10 +95,9 @@ def nearest(slider: Slider, text: str) -> float:
         value = math.inf if text == ALL else float(text)
     except ValueError:
         return slider.default
-    if math.isnan(value):
-        return slider.default
-    # Infinity is a position of its own: the difference of two would be NaN.
-    return min(slider.options, key=lambda option: 0.0 if option == value else abs(option - value))
+    if value in slider.options:
+        return value
+    return min(slider.options, key=lambda option: abs(option - value)) if math.isfinite(value) else slider.default
 
 
 def form(suggestions: Sequence[str]) -> None:
@@ -110,7 +109,7 @@ def form(suggestions: Sequence[str]) -> None:
                 name.capitalize(),
                 key=_key(name),
                 placeholder=f"such as {suggestions[0] if suggestions else 'dog'}" if name == "amplify" else "none",
-                help="Concepts, with commas between them. Units are found by their labels; a unit of both is amplified.",
+                help="Concepts with commas between them, which find units by their labels. Both: amplified.",
                 max_chars=2000,
             )
         for names in (("alpha", "gamma"), ("kappa", "nu")):

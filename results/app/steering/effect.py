@@ -55,8 +55,8 @@ def show_effect(answer: Mapping[str, Any], image: str, gallery: Gallery) -> None
             st.markdown(f"**{where}.**")
             note(
                 ("Yellow: where most units were changed; violet: where few were. " if touched and side else "")
-                + f"Change of all predictions, KL(before ‖ after): {_nats(of_image['divergence'])}; with as many random "
-                f"units and a change of equal size: {_nats(of_image['control_divergence'])}."
+                + f"Change of all predictions, KL(before ‖ after): {_nats(of_image['divergence'])}; with as many "
+                f"random units and a change of equal size: {_nats(of_image['control_divergence'])}."
             )
 
 

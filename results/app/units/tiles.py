@@ -78,10 +78,10 @@ def _tile(
         words.append(":gray-badge[dead]")
     if words:
         st.markdown(" ".join(words))
+    note(score_text(unit))
     if concepts:
         # Lines of one element: the gap between elements is wide.
         st.markdown("  \n".join(map(label_line, concepts)))
-    note(score_text(unit))
     gallery.show(
         unit,
         f"unit {number}" + (f", {label}" if label else ""),

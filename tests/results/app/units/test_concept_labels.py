@@ -89,15 +89,15 @@ def test_a_tile_has_the_newest_label_of_each_scorer_with_its_score_and_null(here
     test = opened("units", cell=CELL)
     require_sound(test)
     written = texts(test)
-    assert "clip: **Golden Retriever** 3.00 (null 1.50, p 0.00500)" in written and "old dog" not in written
-    assert ":gray-badge[retriever, not above the null] 3.00 (null 1.50, p 0.400)" in written
+    assert "clip: **Golden Retriever** 3.00 (null 1.50, p 0.005)" in written and "old dog" not in written
+    assert ":small[:gray[clip: retriever 3.00 (null 1.50, p 0.4), not above the null]]" in written
     assert "classes: **dog**" in written and "puppy" not in written
 
 
 def test_a_units_page_has_its_ranked_labels(here: Store) -> None:
     test = opened("units", cell=CELL, unit="2")
     require_sound(test)
-    assert "clip labels it **gold ring** 3.00 (null 1.50, p 0.00500). :small[2. golden retriever 2.00]" in texts(test)
+    assert "clip labels it **gold ring** 3.00 (null 1.50, p 0.005). :small[2. golden retriever 2.00]" in texts(test)
     at_chance = texts(opened("units", cell=CELL, unit="1"))
     assert "clip: no label above the null. The best one is :gray-badge[retriever]" in at_chance
 

@@ -118,7 +118,7 @@ def form(suggestions: Sequence[str]) -> None:
                 column.select_slider(
                     slider.label, slider.options, key=_key(name), format_func=number_text, help=slider.help
                 )
-        st.form_submit_button("Steer", type="primary", icon=":material/tune:", on_click=_submit)
+        st.form_submit_button("Steer", icon=":material/graphic_eq:", on_click=_submit)
 
 
 def suggest(suggestions: Sequence[str]) -> None:

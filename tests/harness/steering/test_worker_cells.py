@@ -84,7 +84,7 @@ def test_the_last_cells_stay_in_memory(labelled: Labelled, monkeypatch: pytest.M
     worker = WorkerCells(store, suite, device="cpu")
     opened: list[str] = []
     monkeypatch.setattr(worker, "_open", lambda cell_id: opened.append(cell_id) or f"opened {cell_id}")
-    a, b, c = cells.values()
+    a, b, c = list(cells.values())[:3]
     assert MOST_OPEN == 2
     for cell_id in (a, a, b, a, c, a, b):
         assert worker._cell(cell_id) == f"opened {cell_id}"

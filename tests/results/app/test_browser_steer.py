@@ -21,6 +21,7 @@ from browser import CHART, Visit, _wait, expect
 
 import harness
 from harness.steering import label_units
+from results import open_store
 
 pytestmark = pytest.mark.browser
 
@@ -35,15 +36,27 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     loaded = harness.load_suite(SUITE, methods=("oracle",), token_seeds=(42,), settings=settings)
     suite = loaded.model_copy(update={"targets": loaded.targets[:1]})
     assert harness.run_suite(suite, folder / "results.duckdb").failed == 0
-    label_units(harness.open_store(folder / "results.duckdb", read_only=False), suite, scorers=("classes",))
+    label_units(open_store(folder / "results.duckdb", read_only=False), suite, scorers=("classes",))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "harness", "app", "--steer", "--suite", str(SUITE), "--store", "results.duckdb"]
-            + ["--device", "cpu", "--address", "127.0.0.1", "--port", str(port), "--no-browser"],
+            [
+                *(
+                    sys.executable,
+                    "-m",
+                    "harness",
+                    "app",
+                    "--steer",
+                    "--suite",
+                    str(SUITE),
+                    "--store",
+                    "results.duckdb",
+                ),
+                *("--device", "cpu", "--address", "127.0.0.1", "--port", str(port), "--no-browser"),
+            ],
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
             cwd=folder,
             stdout=output,

@@ -75,7 +75,8 @@ def asked_for() -> Concepts:
     """Return the choices of the address, or of the session after another page; a wrong number is the default."""
     values = {name: nearest(slider, address.get(name)) for name, slider in SLIDERS.items()}
     return Concepts(
-        *(concepts_of(address.get(name)) for name in _CONCEPTS),
+        amplify=concepts_of(address.get("amplify")),
+        suppress=concepts_of(address.get("suppress")),
         alpha=float(values["alpha"]),
         gamma=float(values["gamma"]),
         kappa=int(values["kappa"]),

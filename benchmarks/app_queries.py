@@ -28,9 +28,9 @@ from _report import report
 
 from results import CellRecord, RunRecord, ScoreRecord, Store, open_store
 from results.app import queries, queries_unit_pairs, queries_units
-from results.app.pictures import folders
 from results.app.queries_units import UnitList
 from results.comparison.leaderboard import leaderboard
+from results.pictures.image_files import folders
 from results.store.unit_maps import MAX_MAPS, MAX_SIDE, pack
 
 TOP = 100

@@ -12,19 +12,10 @@ import numpy as np
 import streamlit as st
 
 from results.app import data, queries
-from results.app.pictures import (
-    OPACITY,
-    Overlay,
-    PictureTile,
-    Seen,
-    decode_ahead,
-    embedded,
-    find,
-    folders,
-    seen_of,
-    strip,
-)
+from results.app.pictures import decode_ahead, embedded, strip
 from results.app.titles import plain, visible
+from results.pictures.image_files import find, folders
+from results.pictures.tiles import OPACITY, Overlay, PictureTile, Seen, seen_of
 from results.store import Store
 from results.store.unit_maps import UnitMaps, unit_maps
 

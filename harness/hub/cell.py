@@ -13,14 +13,13 @@ from methods.base import read_header
 from methods.file_settings import PREFIX
 from results.boards.board import Board, Row
 from results.comparison.leaderboard import leaderboard
-from results.nearest_names import alternatives
+from results.errors import StoreError
 from results.store import Store
 from results.store.artifacts import artifact_file
+from results.store.find_cell import find_cell
 from results.store.records import records_of
-from results.visible_text import names_text, one_line
+from results.visible_text import one_line
 
-#: Fewest digits of a cell's id that select it.
-SHORTEST_ID = 4
 #: Most characters of a cell's identity as JSON.
 LARGEST_IDENTITY = 1_000_000
 
@@ -58,7 +57,10 @@ def cell_of(store: Store, name: str) -> PushedCell:
         UserError: if no cell or several have the name, if the cell failed or has no file of weights, or if its record
             contradicts its id or the file.
     """
-    cell = _named(records_of(store.cells()), name)
+    try:
+        cell = find_cell(records_of(store.cells()), name)
+    except StoreError as error:
+        raise UserError(str(error)) from error
     cell_id = str(cell["cell_id"])
     if cell["status"] != "finished":
         raise UserError(f"The cell {cell_id} has failed: only finished cells have weights.")
@@ -70,39 +72,6 @@ def cell_of(store: Store, name: str) -> PushedCell:
         if not str(score["metric"]).startswith("evidence_") and score["value"] is not None
     ]
     return PushedCell(cell, scores, _board(store, cell), weights)
-
-
-def _named(cells: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
-    wanted = name.strip().casefold()
-    by_id = [cell for cell in cells if str(cell["cell_id"]).casefold().startswith(wanted)]
-    if len(wanted) < SHORTEST_ID:
-        by_id = []
-    by_name = [
-        cell
-        for cell in cells
-        if wanted in (str(cell[column]).casefold() for column in ("label", "config_id", "method"))
-        and cell["status"] == "finished"
-    ]
-    matching = by_id or by_name
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        candidates = [f"{cell['cell_id']} ({_described(cell)})" for cell in matching]
-        raise UserError(
-            f"{name!r} matches {len(candidates)} cells: give the id of one of them. {'; '.join(candidates[:12])}."
-        )
-    finished = [cell for cell in cells if cell["status"] == "finished"]
-    if not finished:
-        raise UserError("This store has no finished cell, and only finished cells have weights.")
-    labels = list(dict.fromkeys(one_line(cell["label"]) for cell in finished))
-    raise UserError(
-        f"There is no cell {name!r} in this store: give the id of a cell (`harness export - --what cells`), or the "
-        f"name of a row with one cell. {alternatives(name, labels)}"
-    )
-
-
-def _described(cell: Mapping[str, Any]) -> str:
-    return names_text([f"{cell['label']} at {cell['site']}", f"token seed {cell['token_seed']}"])
 
 
 def _require_identity(cell: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from results.minus_sign import with_minus
 from results.pictures.theme import LINE, Mark, marks
 from results.reports.properties import PROPERTIES, MethodProperties, properties
 from results.store import Store
+from results.store.images import reference_cell
 from results.store.stability_versions import without_superseded
 
 _BINS = 100
@@ -178,7 +179,7 @@ def _rank(board: Board, aggregate: Aggregate | None, key: str) -> str:
 def _units(store: Store, choice: Choice, finished: Sequence[str]) -> None:
     if not finished:
         return
-    reference = queries.reference_cell(store, finished[0])
+    reference = reference_cell(store, finished[0])
     if reference in finished:
         reference = None
     frame = queries.histogram(store, finished if reference is None else [*finished, reference], _BINS)

@@ -195,17 +195,20 @@ def _caption(cell: Mapping[str, Any], choice: Choice, labels: str, pictures: Pic
     """Return what the figure shows, in sentences."""
     layer = f"{bounded(cell['backbone_title'] or cell['backbone'], 80)} at {bounded(cell['site'], 80)}"
     seed = "" if cell["token_seed"] is None else f", token seed {cell['token_seed']}"
-    title = f"{bounded(cell['label'], 80)}, {layer}{seed}"
+    method = f"{bounded(cell['label'], 80)} on {layer}{seed}"
     sentences = []
     if choice.parent_unit is None:
         n = len(choice.units)
         units = f"The {n} units with the highest MS scores" if n > 1 else "The unit with the highest MS score"
-        sentences += [f"{units} of {title}: top {UNIT_SIDE**2} images each."]
+        sentences += [f"{units} of {method}: top {UNIT_SIDE**2} images each."]
     else:
-        parts = "its only sub-unit" if choice.n_units == 1 else f"its {choice.n_units} sub-units"
+        parts = f"its {choice.n_units} sub-units"
         if choice.n_units > len(choice.units):
             parts = f"the {len(choice.units)} of its {choice.n_units} sub-units with the highest MS scores"
-        sentences += [f"Neuron {choice.parent} (left) and {parts} (right) of {title}."]
+        if choice.n_units == 1:
+            sentences += [f"Neuron {choice.parent} (left), and as the only unit (right) into which {method} splits it."]
+        else:
+            sentences += [f"Neuron {choice.parent} (left) and {parts} (right), split by {method}."]
         top = f"Top {UNIT_SIDE**2} images of each sub-unit"
         if choice.parent_cell is not None:
             sentences += [f"{top}, and top {len(choice.parent_unit.images)} of the neuron."]
@@ -215,7 +218,7 @@ def _caption(cell: Mapping[str, Any], choice: Choice, labels: str, pictures: Pic
                 "the union of the sub-units' top images, by activation."
             ]
     if any(unit.ms_score is not None for unit in choice.units):
-        sentences += ["MS: MS score."]
+        sentences += ["MS: monosemanticity score."]
     sentences += [f"In bold: {labels}."] if labels else []
     sentences += pictures.notes()
     return " ".join(sentences)

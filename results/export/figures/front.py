@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from results.boards.board import Board, Column, Row, require_metrics
@@ -17,6 +17,7 @@ from results.errors import StoreError
 from results.export.figures import page
 from results.export.figures.symbols import marker
 from results.export.front_points import FrontPoint, axes_of, axis_name, front_points, is_candidate
+from results.minus_sign import with_minus
 from results.pictures.labels import Frame, Named, Offset, Span, label_offsets
 from results.pictures.theme import GREY, marks
 from results.visible_text import bounded, names_text
@@ -38,6 +39,10 @@ _CONTROL_NAMES_AT = (0.02, 0.35, 0.65)
 _RULE_PX = 0.5
 _ARROWS = {"higher": ("→ better", "↑ better"), "lower": ("← better", "↓ better"), "none": ("", "")}
 _FRONT_COLOUR = "#555555"
+#: Rows that are no candidates widen an axis by so many times the span of the candidates at most.
+_FAR = 1.5
+#: Distance of the mark of a row outside of the plot from its edge, as a share of the plot.
+_EDGE = 0.025
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +74,10 @@ class _Plane(NamedTuple):
     size: Column | None
     sizes: MarkSizes
 
+    def place(self, point: FrontPoint) -> tuple[float, float]:
+        """Return the place of a row's mark: near the edge of the plot for one that is outside of it."""
+        return _place(point.x, self.x), _place(point.y, self.y)
+
     def diameter(self, row: Row) -> float:
         """Return the diameter of a row's mark in pixels."""
         aggregate = None if self.size is None else row.metrics.get(self.size.key)
@@ -84,47 +93,53 @@ def draw(store: Store, options: Options, dpi: int) -> page.Drawing:
     from results.comparison.leaderboard import leaderboard
 
     boards = leaderboard(store, backbone=options.backbone, site=options.site, suite=options.suite)
-    board = _one(boards)
-    require_metrics([board], [name for name in (options.x, options.y) if name])
-    across, up, lacking = axes_of(board, options.x, options.y)
-    if across is None or up is None:
-        raise StoreError(
-            f"The board of {board.layer_title} has no front: it lacks {lacking}. Choose metrics as x and y."
-        )
-    points = front_points(board, across, up)
-    if not points:
-        raise StoreError(f"No row of {board.layer_title} has both {across.key} and {up.key}.")
+    board, across, up, points = _one(boards, options.x, options.y)
     plane = _plane(board, points, across, up)
-    caption = _caption(board, points, plane)
     width = _WIDTH - _LEFT - _RIGHT
+    names = _names(points, plane, Frame((width / _PX,), _PLOT_HEIGHT / _PX))
+    caption = _caption(board, points, plane, [name.text for name in names if name.offset is None])
     lines = page.wrapped(caption, _CAPTION_SIZE, _WIDTH - 16) if options.caption else []
     height = _TOP + _PLOT_HEIGHT + _BOTTOM + (page.LEADING * _CAPTION_SIZE * len(lines) + 6 if lines else 0)
     figure = page.new_figure(_WIDTH, height)
     axes = figure.add_axes((_LEFT / _WIDTH, 1 - (_TOP + _PLOT_HEIGHT) / height, width / _WIDTH, _PLOT_HEIGHT / height))
     _draw_axes(axes, plane)
     _draw_points(axes, points, plane)
-    _draw_names(axes, points, plane, Frame((width / _PX,), _PLOT_HEIGHT / _PX))
+    _draw_names(axes, names)
     page.write_lines(page.whole_page(figure), 8, _TOP + _PLOT_HEIGHT + _BOTTOM, lines, _CAPTION_SIZE)
     return page.Drawing(figure, f"Pareto front of {axis_name(across)} and {axis_name(up)}", caption)
 
 
-def _one(boards: Sequence[Board]) -> Board:
+def _one(boards: Sequence[Board], x: str | None, y: str | None) -> tuple[Board, Column, Column, list[FrontPoint]]:
+    """Return the only board with rows that have both metrics, its columns of the axes and its points."""
     if not boards:
         raise StoreError("There is no board to draw: no finished cell matches.")
-    if len(boards) > 1:
-        titles = names_text(dict.fromkeys(f"{board.backbone} at {board.site}" for board in boards), most=6)
+    require_metrics(boards, [name for name in (x, y) if name])
+    fronts = []
+    reasons = []
+    for board in boards:
+        across, up, lacking = axes_of(board, x, y)
+        if across is None or up is None:
+            reasons.append(f"{board.layer_title} lacks {lacking}")
+        elif points := front_points(board, across, up):
+            fronts.append((board, across, up, points))
+        else:
+            reasons.append(f"no row of {board.layer_title} has both {across.key} and {up.key}")
+    if not fronts:
+        raise StoreError(f"There is no front: {'; '.join(reasons[:3])}. Choose other metrics as x and y.")
+    if len(fronts) > 1:
+        titles = names_text(dict.fromkeys(f"{board.backbone} at {board.site}" for board, *_ in fronts), most=6)
         raise StoreError(
-            f"A front is that of one board, and {len(boards)} match ({titles}): choose one by backbone, site or suite."
+            f"A front is that of one board, and {len(fronts)} match ({titles}): choose one by backbone, site or suite."
         )
-    return boards[0]
+    return fronts[0]
 
 
 def _plane(board: Board, points: Sequence[FrontPoint], across: Column, up: Column) -> _Plane:
     """Return the ranges that hold all marks and their intervals, and the sizes of the marks."""
     marked = [point for point in points if point.row.group != "control"]
     # A control has no horizontal position, so it does not widen the axis. More horizontal room, for names.
-    x_ends = [end for point in marked or points for end in (point.x, *point.x_error)]
-    y_ends = [end for point in marked for end in (point.y, *point.y_error)]
+    x_ends = _ends(marked or points, lambda point: (point.x, *point.x_error))
+    y_ends = _ends(marked, lambda point: (point.y, *point.y_error))
     y_ends += [point.y for point in points if point.row.group == "control"]
     size = next(iter(board.columns_called(["expansion_factor"])), None)
     values = [point.row.metrics[size.key].mean for point in marked if size and size.key in point.row.metrics]
@@ -132,8 +147,32 @@ def _plane(board: Board, points: Sequence[FrontPoint], across: Column, up: Colum
     return _Plane(across, up, *ranges, size, mark_sizes(size, values))
 
 
+def _ends(points: Sequence[FrontPoint], values: Callable[[FrontPoint], tuple[float, ...]]) -> list[float]:
+    """Return the values that an axis holds: those of all candidates, and those of other rows that are not far off."""
+    of_candidates = [value for point in points if is_candidate(point.row) for value in values(point)]
+    everything = [value for point in points for value in values(point)]
+    if not of_candidates or min(of_candidates) == max(of_candidates):
+        return everything
+    reach = _FAR * (max(of_candidates) - min(of_candidates))
+    low, high = min(of_candidates) - reach, max(of_candidates) + reach
+    return [value for value in everything if low <= value <= high]
+
+
+def _place(value: float, span: AxisRange) -> float:
+    if span.inside(value) == value:
+        return value
+    return span.between(_EDGE if value < span.low else 1 - _EDGE)
+
+
+def _is_outside(point: FrontPoint, plane: _Plane) -> bool:
+    """Return whether a mark stands at the edge of the plot, because its place is beyond it."""
+    if point.row.group == "control":
+        return False
+    return plane.x.inside(point.x) != point.x or plane.y.inside(point.y) != point.y
+
+
 def _draw_axes(axes: Axes, plane: _Plane) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
@@ -144,15 +183,29 @@ def _draw_axes(axes: Axes, plane: _Plane) -> None:
     ]
     axes.set_xlabel(page.shortened(titles[0], _TITLE_SIZE, _WIDTH - _LEFT), fontsize=_TITLE_SIZE, parse_math=False)
     axes.set_ylabel(page.shortened(titles[1], _TITLE_SIZE, _PLOT_HEIGHT), fontsize=_TITLE_SIZE, parse_math=False)
-    for axis, span, scale in ((axes.xaxis, plane.x, axes.set_xscale), (axes.yaxis, plane.y, axes.set_yscale)):
+    for axis, span, column, scale in (
+        (axes.xaxis, plane.x, plane.across, axes.set_xscale),
+        (axes.yaxis, plane.y, plane.up, axes.set_yscale),
+    ):
         scale("log" if span.is_log else "linear")
-        axis.set_major_locator(FixedLocator(log_ticks(span)) if span.is_log else MaxNLocator(6))
+        axis.set_major_locator(FixedLocator(_ticks(span, column)))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value + 0.0:g}".replace("-", "\N{MINUS SIGN}")))
         axis.set_tick_params(labelsize=_TICK_SIZE, color=GREY, width=0.6, length=3)
     axes.set(xlim=(plane.x.low, plane.x.high), ylim=(plane.y.low, plane.y.high))
     axes.grid(color="#e6e6e6", linewidth=0.5)
     axes.set_axisbelow(True)
+
+
+def _ticks(span: AxisRange, column: Column) -> list[float]:
+    """Return the values of the ticks; of a fraction none above 100 % that is only room for names."""
+    from matplotlib.ticker import MaxNLocator
+
+    if span.is_log:
+        return log_ticks(span)
+    ticks = [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(span.low, span.high)]
+    most = 100.0 if column.unit == "fraction" and span.low < 100 < span.high < 120 else span.high
+    return [tick for tick in ticks if span.low <= tick <= most]
 
 
 def _draw_points(axes: Axes, points: Sequence[FrontPoint], plane: _Plane) -> None:
@@ -178,11 +231,11 @@ def _draw_points(axes: Axes, points: Sequence[FrontPoint], plane: _Plane) -> Non
         mark = styles[point.row.method]
         is_hollow = not is_candidate(point.row)
         colour = GREY if is_hollow else mark.colour
-        for x, y in ((point.x_error, (point.y, point.y)), ((point.x, point.x), point.y_error)):
+        place = plane.place(point)
+        for x, y in ((point.x_error, place[1:] * 2), (place[:1] * 2, point.y_error)):
             axes.plot(x, y, color=colour, linewidth=0.9, solid_capstyle="butt", alpha=0.8, zorder=2.5)
         axes.plot(
-            point.x,
-            point.y,
+            *place,
             linestyle="",
             marker=marker(mark.symbol),
             markersize=plane.diameter(point.row) * _PX,
@@ -190,65 +243,76 @@ def _draw_points(axes: Axes, points: Sequence[FrontPoint], plane: _Plane) -> Non
             markeredgecolor=GREY if is_hollow else page.INK if point.front else "white",
             markeredgewidth=1.1 if is_hollow else 0.9 if point.front else 0.5,
             zorder=3 if is_hollow else 3.5,
+            clip_on=False,
         )
 
 
-def _draw_names(axes: Axes, points: Sequence[FrontPoint], plane: _Plane, frame: Frame) -> None:
-    """Write the names where they overlap neither one another nor marks, intervals and the front."""
+class _Name(NamedTuple):
+    """Name of a row, at an offset from a place of the plot; None: there is no room for it."""
+
+    text: str
+    point: FrontPoint
+    place: tuple[float, float]
+    offset: Offset | None
+
+
+def _names(points: Sequence[FrontPoint], plane: _Plane, frame: Frame) -> list[_Name]:
+    """Return the names where they overlap neither one another nor marks, intervals and the front."""
     # Of two names without room for both, that of a method on the front stays.
     ordered = sorted(
         points, key=lambda point: (not point.front, not is_candidate(point.row), point.row.group == "control")
     )
     controls = sorted((point for point in points if point.row.group == "control"), key=lambda point: point.y)
-    names = [_short(point.row) for point in ordered]
-    named = [_named(point, name, controls, plane) for point, name in zip(ordered, names, strict=True)]
+    texts = [_short(point.row) for point in ordered]
+    named = [_named(point, text, controls, plane) for point, text in zip(ordered, texts, strict=True)]
     x, y = plane.x, plane.y
     spans = ((x.linear(x.low), x.linear(x.high)), (y.linear(y.low), y.linear(y.high)))
     offsets = label_offsets(named, *spans, frame, _steps(points, plane))
-    for point, name, offset in zip(ordered, names, offsets, strict=True):
-        if offset is not None:
-            is_control = point.row.group == "control"
-            position = (
-                x.between(_shares(controls)[controls.index(point)]) if is_control else x.inside(point.x),
-                y.inside(point.y),
-            )
-            _draw_name(axes, name, position, offset, is_control=is_control, is_front=point.front)
+    names = []
+    for point, text, offset in zip(ordered, texts, offsets, strict=True):
+        is_control = point.row.group == "control"
+        across, up = plane.place(point)
+        names.append(_Name(text, point, (x.between(_share(point, controls)) if is_control else across, up), offset))
+    return names
 
 
-def _draw_name(
-    axes: Axes, name: str, position: tuple[float, float], offset: Offset, *, is_control: bool, is_front: bool
-) -> None:
+def _draw_names(axes: Axes, names: Sequence[_Name]) -> None:
     leader = {"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0, "relpos": (0.5, 0.5)}
-    axes.annotate(
-        name,
-        position,
-        xytext=(offset.dx * _PX, -offset.dy * _PX),
-        textcoords="offset points",
-        ha=offset.align,
-        va="center",
-        fontsize=_NAME_SIZE,
-        color=page.SOFT_INK if is_control else page.INK,
-        fontweight="bold" if is_front else "normal",
-        parse_math=False,
-        arrowprops=leader if offset.is_far else None,
-        zorder=4,
-    )
+    for name in names:
+        if name.offset is None:
+            continue
+        axes.annotate(
+            name.text,
+            name.place,
+            xytext=(name.offset.dx * _PX, -name.offset.dy * _PX),
+            textcoords="offset points",
+            ha=name.offset.align,
+            va="center",
+            fontsize=_NAME_SIZE,
+            color=page.SOFT_INK if name.point.row.group == "control" else page.INK,
+            fontweight="bold" if name.point.front else "normal",
+            parse_math=False,
+            arrowprops=leader if name.offset.is_far else None,
+            annotation_clip=False,
+            zorder=4,
+        )
 
 
 def _short(row: Row) -> str:
     return bounded(row.title_with_flags + (" (virtual)" if row.group == "virtual" else ""), _LONGEST_NAME)
 
 
-def _shares(controls: Sequence[FrontPoint]) -> list[float]:
-    return [_CONTROL_NAMES_AT[number % len(_CONTROL_NAMES_AT)] for number in range(len(controls))]
+def _share(control: FrontPoint, controls: Sequence[FrontPoint]) -> float:
+    """Return the horizontal place of a control's name as a share of the plot."""
+    return _CONTROL_NAMES_AT[controls.index(control) % len(_CONTROL_NAMES_AT)]
 
 
 def _named(point: FrontPoint, name: str, controls: Sequence[FrontPoint], plane: _Plane) -> Named:
     x, y = plane.x, plane.y
     length = page.text_width(name, _NAME_SIZE, weight="bold" if point.front else "normal") / _PX
-    level = y.linear(y.inside(point.y))
+    level = y.linear(plane.place(point)[1])
     if point.row.group == "control":
-        share = _shares(controls)[controls.index(point)]
+        share = _share(point, controls)
         whole = (x.linear(x.low), x.linear(x.high))
         # A name is legible on the line of a control, which crosses the whole plot.
         return Named(name, x.linear(x.between(share)), level, 0.0, whole, (level, level), _RULE_PX, length)
@@ -257,7 +321,7 @@ def _named(point: FrontPoint, name: str, controls: Sequence[FrontPoint], plane: 
         for span, (low, high) in ((x, point.x_error), (y, point.y_error))
     ]
     return Named(
-        name, x.linear(x.inside(point.x)), level, plane.diameter(point.row) / 2, bars[0], bars[1], length_px=length
+        name, x.linear(plane.place(point)[0]), level, plane.diameter(point.row) / 2, bars[0], bars[1], length_px=length
     )
 
 
@@ -271,7 +335,7 @@ def _steps(points: Sequence[FrontPoint], plane: _Plane) -> list[tuple[Span, Span
     return parts
 
 
-def _caption(board: Board, points: Sequence[FrontPoint], plane: _Plane) -> str:
+def _caption(board: Board, points: Sequence[FrontPoint], plane: _Plane, nameless: Sequence[str]) -> str:
     """Return what the figure shows, in sentences."""
     groups: Mapping[str, list[FrontPoint]] = {
         kind: [point for point in points if point.row.group == kind] for kind in ("method", "control", "virtual")
@@ -304,4 +368,13 @@ def _caption(board: Board, points: Sequence[FrontPoint], plane: _Plane) -> str:
     if plane.sizes.legend:
         (small, _), (large, _) = plane.sizes.legend
         sentences += [f"The area of a mark grows with its {plane.sizes.title}, from {small} to {large}."]
+    if outside := [point for point in points if _is_outside(point, plane)]:
+        places = (
+            f"{_short(point.row)} ({bounded(axis_name(plane.across), 90)} {point.x:g}, "
+            f"{bounded(axis_name(plane.up), 90)} {point.y:g})"
+            for point in outside
+        )
+        sentences += [f"At the edge, with places outside of the plot: {with_minus('; '.join(places))}."]
+    if nameless:
+        sentences += [f"Without room for their names: {'; '.join(nameless)}."]
     return " ".join(sentences)

@@ -105,12 +105,12 @@ def draw_image(axes: Axes, picture: np.ndarray, x: float, y: float, width: float
     axes.imshow(picture, extent=(x, x + width, y + height, y), aspect="auto", interpolation="antialiased", zorder=1)
 
 
-def text_width(text: str, size: float, *, weight: str = "normal", style: str = "normal") -> float:
+def text_width(text: str, size: float, *, weight: str = "normal") -> float:
     """Return the width of a text in points."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties(family=FONT, size=size, weight=weight, style=style)
+    font = FontProperties(family=FONT, size=size, weight=weight)
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(width)
 

@@ -64,7 +64,7 @@ class Pictures:
         heat: bool,
     ) -> Pictures:
         """Look up the images of units, each with the id of its cell; all cells have the images of `cell`."""
-        wanted = sorted({image.index for _, unit in units for image in unit.images})
+        wanted = sorted({image.image for _, unit in units for image in unit.images})
         names = image_names(store, cell["evaluation_fingerprint"], wanted) if wanted else {}
         cells = dict.fromkeys(cell_id for cell_id, _ in units)
         maps: dict[tuple[str, int], Sequence[bytes]] = {}
@@ -85,7 +85,7 @@ class Pictures:
 
     def tile(self, cell_id: str, unit: ChosenUnit, image: TopImage, px: int) -> np.ndarray | None:
         """Return an image as (px, px, 3) uint8 with what is drawn over it; None if it has no file that can be read."""
-        name = self.names.get(image.index)
+        name = self.names.get(image.image)
         path, seen = find(name, self.image_folders), self.seen[cell_id]
         stamp = None if path is None else path.stat().st_mtime_ns
         if path is None or stamp is None or visible_square(path, stamp, seen.view, px) is None:
@@ -101,7 +101,7 @@ class Pictures:
 
     def name(self, image: TopImage) -> str:
         """Return the file name of an image, or its number if the store has none."""
-        return bounded(self.names.get(image.index) or f"image {image.index}", 200)
+        return bounded(self.names.get(image.image) or f"image {image.image}", 200)
 
     def notes(self) -> list[str]:
         """Return sentences on what was drawn over the tiles so far, and on missing images."""
@@ -138,7 +138,8 @@ def draw_tile(axes: Axes, tile: np.ndarray | None, name: str, x: float, y: float
 
 def _name_lines(name: str, width: float) -> list[str]:
     """Return a file name in a few lines, broken anywhere: it has no spaces."""
-    rest, lines = bounded(name, 200), []
+    rest = bounded(name, 200)
+    lines: list[str] = []
     while rest and len(lines) < _NAME_LINES - 1:
         length = len(rest)
         while length > 1 and page.text_width(rest[:length], _NAME_SIZE) > width:

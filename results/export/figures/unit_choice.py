@@ -36,7 +36,8 @@ Cell = Mapping[str, Any]
 class TopImage(NamedTuple):
     """Image on which a unit is active."""
 
-    index: int
+    image: int
+    """index in the evaluation set"""
     value: float
     position: int | None
     """of the maximum, row by row; below 0: CLS or a register; None: not recorded"""
@@ -213,10 +214,9 @@ def _images(row: Mapping[str, Any]) -> list[TopImage]:
 def _union(parent: int, units: Sequence[ChosenUnit]) -> ChosenUnit:
     """Return the top images of all sub-units as those of their neuron, each once, by activation."""
     strongest: dict[int, TopImage] = {}
-    for image in sorted(
-        (image for unit in units for image in unit.images), key=lambda top: (-_score(top.value), top.index)
-    ):
-        strongest.setdefault(image.index, image)
+    everything = (top for unit in units for top in unit.images)
+    for top in sorted(everything, key=lambda top: (-_score(top.value), top.image)):
+        strongest.setdefault(top.image, top)
     return ChosenUnit(parent, None, None, tuple(strongest.values())[:PARENT_IMAGES])
 
 

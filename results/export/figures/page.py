@@ -120,12 +120,17 @@ def shortened(text: str, size: float, width: float, *, weight: str = "normal") -
     line = bounded(text, 300)
     if text_width(line, size, weight=weight) <= width:
         return line
-    low, high = 0, len(line)
+    return line[: fitting(line, size, width, weight=weight, end=_ELLIPSIS)].rstrip() + _ELLIPSIS
+
+
+def fitting(text: str, size: float, width: float, *, weight: str = "normal", end: str = "") -> int:
+    """Return the number of letters of the longest start of a text that, with `end`, is at most `width` points wide."""
+    low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
-        fits = text_width(line[:middle].rstrip() + _ELLIPSIS, size, weight=weight) <= width
+        fits = text_width(text[:middle].rstrip() + end, size, weight=weight) <= width
         low, high = (middle, high) if fits else (low, middle - 1)
-    return line[:low].rstrip() + _ELLIPSIS
+    return low
 
 
 def wrapped(text: str, size: float, width: float, *, most: int = 60, weight: str = "normal") -> list[str]:

@@ -141,9 +141,7 @@ def _name_lines(name: str, width: float) -> list[str]:
     rest = bounded(name, 200)
     lines: list[str] = []
     while rest and len(lines) < _NAME_LINES - 1:
-        length = len(rest)
-        while length > 1 and page.text_width(rest[:length], _NAME_SIZE) > width:
-            length -= 1
+        length = max(1, page.fitting(rest, _NAME_SIZE, width))
         lines.append(rest[:length])
         rest = rest[length:]
     return [*lines, page.shortened(rest, _NAME_SIZE, width)] if rest else lines

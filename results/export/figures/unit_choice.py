@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from results.boards.board import LARGEST
 from results.errors import StoreError
 from results.store.explanations import explanations
 from results.store.frames import records
@@ -139,6 +140,11 @@ def labels_of(store: Store, cell_id: str, units: Sequence[int]) -> tuple[dict[in
     return classes, "the commonest class among the unit's top images, and how many of them have it" if classes else ""
 
 
+def is_defined(value: float | None) -> bool:
+    """Return whether a number was measured and is defined: a store may hold NaN, infinity or a number near it."""
+    return value is not None and abs(value) <= LARGEST
+
+
 def _neuron(cell: Cell, families: Mapping[int, Sequence[Mapping[str, Any]]], k: int | None) -> int:
     """Return the neuron with `k` sub-units, or any split one, whose sub-units have the highest mean MS score.
 
@@ -201,10 +207,11 @@ def _units(store: Store, cell_id: str, units: Sequence[int], n_images: int) -> l
 
 def _images(row: Mapping[str, Any]) -> list[TopImage]:
     images, values, positions = (_listed(row[name]) for name in ("images", "values", "positions"))
+    values = [math.nan if value is None else float(value) for value in values]
     values += [math.nan] * (len(images) - len(values))
     positions += [None] * (len(images) - len(positions))
     return [
-        TopImage(int(image), float(value), None if position is None else int(position), rank)
+        TopImage(int(image), value, None if position is None else int(position), rank)
         for rank, (image, value, position) in enumerate(zip(images, values, positions, strict=False))
         # A value that was not recorded is no reason to leave an image out.
         if image is not None and not value <= 0
@@ -229,8 +236,8 @@ def _listed(values: Any) -> list[Any]:
 
 
 def _score(value: Any) -> float:
-    """Return a number of the store for comparison; one that is missing or not finite is below all others."""
-    return float(value) if value is not None and math.isfinite(value) else -math.inf
+    """Return a number of the store for comparison; one that is missing or undefined is below all others."""
+    return float(value) if is_defined(value) else -math.inf
 
 
 def _label(cell: Cell) -> str:

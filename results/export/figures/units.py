@@ -8,7 +8,6 @@ autoencoder, has the panels of its best units only.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from results.errors import StoreError
 from results.export.figures import page
 from results.export.figures.tile_pictures import Pictures, draw_tile
-from results.export.figures.unit_choice import Choice, ChosenUnit, choose, labels_of
+from results.export.figures.unit_choice import Choice, ChosenUnit, choose, is_defined, labels_of
 from results.export.figures.unit_layout import FRAME, LABEL_SIZE, MARGIN, NAME_SIZE, TILE_GAP, UNIT_SIDE, Box, layout
 from results.nearest_names import alternatives
 from results.pictures.theme import ORANGE, PURPLE
@@ -134,7 +133,7 @@ def _name(kind: str, unit: ChosenUnit) -> str:
     """Return a unit's number and MS score: "unit 5 · MS 57.2 %"."""
     if unit.ms_score is None:
         return f"{kind} {unit.number}"
-    score = f"{short_number(100 * unit.ms_score)} %" if math.isfinite(unit.ms_score) else "undefined"
+    score = f"{short_number(100 * unit.ms_score)} %" if is_defined(unit.ms_score) else "undefined"
     return f"{kind} {unit.number} · MS {score}"
 
 

@@ -22,7 +22,7 @@ from results.pictures.theme import ORANGE, PURPLE
 from results.short_number import short_number
 from results.store.find_cell import find_cell
 from results.store.records import records_of
-from results.visible_text import bounded, one_line
+from results.visible_text import bounded, names_text, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,6 +110,9 @@ def _cell(store: Store, options: Options) -> Mapping[str, Any]:
         for cell in records_of(store.cells())
         if all(value is None or cell[name] == value for name, value in wanted.items())
     ]
+    if not cells:
+        given = names_text([f"{name} {value}" for name, value in wanted.items() if value is not None])
+        raise StoreError(f"No cell of this store has these: {given}.")
     finished = list(dict.fromkeys(one_line(cell["label"]) for cell in cells if cell["status"] == "finished"))
     if not options.cell:
         raise StoreError(

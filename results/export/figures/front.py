@@ -40,7 +40,7 @@ _RULE_PX = 0.5
 _ARROWS = {"higher": ("→ better", "↑ better"), "lower": ("← better", "↓ better"), "none": ("", "")}
 _FRONT_COLOUR = "#555555"
 #: Rows that are no candidates widen an axis by so many times the span of the candidates at most.
-_FAR = 1.5
+_FAR = 3.0
 #: Distance of the mark of a row outside of the plot from its edge, as a share of the plot.
 _EDGE = 0.025
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from results.boards.board import Board, Column, Row, require_metrics
 from results.boards.scales import AxisRange, MarkSizes, axis_range, log_ticks, mark_sizes
+from results.boards.trials import marked
 from results.errors import StoreError
 from results.export.figures import page
 from results.export.figures.symbols import marker
@@ -136,13 +137,13 @@ def _one(boards: Sequence[Board], x: str | None, y: str | None) -> tuple[Board, 
 
 def _plane(board: Board, points: Sequence[FrontPoint], across: Column, up: Column) -> _Plane:
     """Return the ranges that hold all marks and their intervals, and the sizes of the marks."""
-    marked = [point for point in points if point.row.group != "control"]
+    with_mark = [point for point in points if point.row.group != "control"]
     # A control has no horizontal position, so it does not widen the axis. More horizontal room, for names.
-    x_ends = _ends(marked or points, lambda point: (point.x, *point.x_error))
-    y_ends = _ends(marked, lambda point: (point.y, *point.y_error))
+    x_ends = _ends(with_mark or points, lambda point: (point.x, *point.x_error))
+    y_ends = _ends(with_mark, lambda point: (point.y, *point.y_error))
     y_ends += [point.y for point in points if point.row.group == "control"]
     size = next(iter(board.columns_called(["expansion_factor"])), None)
-    values = [point.row.metrics[size.key].mean for point in marked if size and size.key in point.row.metrics]
+    values = [point.row.metrics[size.key].mean for point in with_mark if size and size.key in point.row.metrics]
     ranges = axis_range(across, x_ends, 0.09), axis_range(up, y_ends, 0.07)
     return _Plane(across, up, *ranges, size, mark_sizes(size, values))
 
@@ -203,7 +204,7 @@ def _ticks(span: AxisRange, column: Column) -> list[float]:
 
     if span.is_log:
         return log_ticks(span)
-    ticks = [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(span.low, span.high)]
+    ticks = [float(tick) for tick in MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(span.low, span.high)]
     most = 100.0 if column.unit == "fraction" and span.low < 100 < span.high < 120 else span.high
     return [tick for tick in ticks if span.low <= tick <= most]
 
@@ -340,7 +341,7 @@ def _caption(board: Board, points: Sequence[FrontPoint], plane: _Plane, nameless
     groups: Mapping[str, list[FrontPoint]] = {
         kind: [point for point in points if point.row.group == kind] for kind in ("method", "control", "virtual")
     }
-    sentences = [f"{bounded(board.title, 200)}."]
+    sentences = [f"{marked(bounded(board.title, 200), board)}."]
     directions = {plane.across.direction, plane.up.direction}
     if "none" in directions:
         sentences += ["No front: one of the metrics has no better direction."]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from results.boards.trials import MARK, trial_notes
 from results.errors import StoreError
 from results.export.figures import page
 from results.export.figures.tile_pictures import Pictures, draw_tile
@@ -198,7 +199,7 @@ def _caption(cell: Mapping[str, Any], choice: Choice, labels: str, pictures: Pic
     layer = f"{bounded(cell['backbone_title'] or cell['backbone'], 80)} at {bounded(cell['site'], 80)}"
     seed = "" if cell["token_seed"] is None else f", token seed {cell['token_seed']}"
     method = f"{bounded(cell['label'], 80)} on {layer}{seed}"
-    sentences = []
+    sentences = [f"{MARK[0].upper()}{MARK[1:]}."] if trial_notes([cell]) else []
     if choice.parent_unit is None:
         n = len(choice.units)
         units = f"The {n} units with the highest MS scores" if n > 1 else "The unit with the highest MS score"

@@ -132,10 +132,16 @@ def test_texts_of_a_store_are_texts(tmp_path: Path, number: int) -> None:
 
 
 def test_a_dollar_sign_is_no_mathematics(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "s.duckdb", names=[r"$\frac{1}{2}$"] * 100)
-    record(store, "cell-1", [Unit(0, [1], parent=0)], label=r"$x^2$ \input{a}")
+    # As mathematics, an unknown command would raise, and a known one would be narrower than its letters.
+    texts = [r"$\nocommand$", r"$\mathrm{iii}$ \input{a}"]
+    store = make_store(tmp_path / "s.duckdb", names=texts[:1] * 100)
+    record(store, "cell-1", [Unit(0, [1], parent=0)], label=texts[1], backbone_title=texts[0], site=texts[0])
     drawn = figure(store, "units", "svg", cell="cell-1")
-    assert r"$x^2$ \input{a}" in " ".join(svg_texts(drawn.content)) and r"$\frac{1}{2}$" in drawn.missing
+    joined = " ".join(svg_texts(drawn.content))
+    assert all(text in joined for text in texts) and drawn.missing == (texts[0],)
+    _, boxes = drawn_boxes(units, store, cell="cell-1")
+    (width,) = [box.width for text, box in boxes if text == texts[0]][:1]
+    assert width == pytest.approx(page.text_width(texts[0], 4.5), rel=0.15)
 
 
 # The catalogue of hostile stores is that of the site; all values are tried with --slow.

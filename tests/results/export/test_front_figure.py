@@ -217,6 +217,14 @@ def test_of_several_boards_one_must_be_chosen(tmp_path: Path) -> None:
     assert figure(store, "front", site="conv").caption.startswith("vit at conv on photos.")
 
 
+def test_a_smoke_test_is_marked(tmp_path: Path) -> None:
+    cells = Cells()
+    cells.record("a", [0.5, 0.6])
+    cells.cells = {name: dataclasses.replace(cell, suite="demo-tiny") for name, cell in cells.cells.items()}
+    caption = figure(store_of(tmp_path / "s.duckdb", cells), "front").caption
+    assert caption.startswith("vit at fc on photos (scale tiny: figures are meaningless).")
+
+
 def test_every_symbol_of_the_theme_is_a_marker_with_the_y_axis_upwards() -> None:
     for symbol in {symbol for _, symbol in theme._MARKS.values()} | set(theme._OTHER_SYMBOLS) - {"circle"}:
         shape = marker(symbol)

@@ -301,6 +301,12 @@ def test_shipped_photographs_are_credited_and_others_are_not(tmp_path: Path) -> 
     assert len(other.missing) == 4 and other.credits == ""
 
 
+def test_a_smoke_test_is_marked(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s.duckdb")
+    record(store, "split-1", split([0, 0]), suite="demo-tiny")
+    assert figure(store, "units", cell="split-1").caption.startswith("Scale tiny: figures are meaningless. Neuron 0")
+
+
 @pytest.mark.parametrize("has_parent", [True, False])
 def test_panels_lie_on_the_page_without_overlap(has_parent: bool) -> None:
     for n in range(1, 25):

@@ -120,7 +120,8 @@ def test_names_do_not_overlap_and_every_row_is_named(tmp_path: Path, seed: int) 
     cells = Cells()
     for number in range(6 + 7 * seed):
         ms = draw.uniform(0.4, 0.8)
-        label = f"{'long name of a ' * draw.randrange(3)}method {number}"
+        # Letters of different widths: a name is placed by its own width, not by its number of letters.
+        label = f"{draw.choice(['', 'WWWMMM ', 'MWMWMWMWMWMWMW ', 'ill ill ill '])}method {number}"
         cells.record(label, [ms, ms + 0.01, ms - 0.02], r2=draw.uniform(0.5, 1.0), factor=draw.choice([1, 4, 8]))
     for number in range(3):
         cells.record(f"control {number}", [0.4 + number / 50] * 3, claims={"family": "control"})

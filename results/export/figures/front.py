@@ -75,9 +75,9 @@ class _Plane(NamedTuple):
     size: Column | None
     sizes: MarkSizes
 
-    def place(self, point: FrontPoint) -> tuple[float, float]:
+    def position(self, point: FrontPoint) -> tuple[float, float]:
         """Return the place of a row's mark: near the edge of the plot for one that is outside of it."""
-        return _place(point.x, self.x), _place(point.y, self.y)
+        return _near_edge(point.x, self.x), _near_edge(point.y, self.y)
 
     def diameter(self, row: Row) -> float:
         """Return the diameter of a row's mark in pixels."""
@@ -159,7 +159,7 @@ def _ends(points: Sequence[FrontPoint], values: Callable[[FrontPoint], tuple[flo
     return [value for value in everything if low <= value <= high]
 
 
-def _place(value: float, span: AxisRange) -> float:
+def _near_edge(value: float, span: AxisRange) -> float:
     if span.inside(value) == value:
         return value
     return span.between(_EDGE if value < span.low else 1 - _EDGE)
@@ -232,11 +232,11 @@ def _draw_points(axes: Axes, points: Sequence[FrontPoint], plane: _Plane) -> Non
         mark = styles[point.row.method]
         is_hollow = not is_candidate(point.row)
         colour = GREY if is_hollow else mark.colour
-        place = plane.place(point)
-        for x, y in ((point.x_error, place[1:] * 2), (place[:1] * 2, point.y_error)):
+        position = plane.position(point)
+        for x, y in ((point.x_error, position[1:] * 2), (position[:1] * 2, point.y_error)):
             axes.plot(x, y, color=colour, linewidth=0.9, solid_capstyle="butt", alpha=0.8, zorder=2.5)
         axes.plot(
-            *place,
+            *position,
             linestyle="",
             marker=marker(mark.symbol),
             markersize=plane.diameter(point.row) * _PX,
@@ -253,7 +253,7 @@ class _Name(NamedTuple):
 
     text: str
     point: FrontPoint
-    place: tuple[float, float]
+    position: tuple[float, float]
     offset: Offset | None
 
 
@@ -272,7 +272,7 @@ def _names(points: Sequence[FrontPoint], plane: _Plane, frame: Frame) -> list[_N
     names = []
     for point, text, offset in zip(ordered, texts, offsets, strict=True):
         is_control = point.row.group == "control"
-        across, up = plane.place(point)
+        across, up = plane.position(point)
         names.append(_Name(text, point, (x.between(_share(point, controls)) if is_control else across, up), offset))
     return names
 
@@ -284,7 +284,7 @@ def _draw_names(axes: Axes, names: Sequence[_Name]) -> None:
             continue
         axes.annotate(
             name.text,
-            name.place,
+            name.position,
             xytext=(name.offset.dx * _PX, -name.offset.dy * _PX),
             textcoords="offset points",
             ha=name.offset.align,
@@ -311,7 +311,7 @@ def _share(control: FrontPoint, controls: Sequence[FrontPoint]) -> float:
 def _named(point: FrontPoint, name: str, controls: Sequence[FrontPoint], plane: _Plane) -> Named:
     x, y = plane.x, plane.y
     length = page.text_width(name, _NAME_SIZE, weight="bold" if point.front else "normal") / _PX
-    level = y.linear(plane.place(point)[1])
+    level = y.linear(plane.position(point)[1])
     if point.row.group == "control":
         share = _share(point, controls)
         whole = (x.linear(x.low), x.linear(x.high))
@@ -322,7 +322,13 @@ def _named(point: FrontPoint, name: str, controls: Sequence[FrontPoint], plane: 
         for span, (low, high) in ((x, point.x_error), (y, point.y_error))
     ]
     return Named(
-        name, x.linear(plane.place(point)[0]), level, plane.diameter(point.row) / 2, bars[0], bars[1], length_px=length
+        name,
+        x.linear(plane.position(point)[0]),
+        level,
+        plane.diameter(point.row) / 2,
+        bars[0],
+        bars[1],
+        length_px=length,
     )
 
 

@@ -55,12 +55,12 @@ def test_marks_are_the_points_of_the_html_page_and_hollow_ones_are_no_candidates
     points = {(point.x, point.y): point for point in front_points(board, across, up) if point.row.group != "control"}
     drawn = marks(axes_of_figure(store))
     assert drawn.keys() == points.keys() and len(points) == 8
-    for place, mark in drawn.items():
-        row = points[place].row
+    for position, mark in drawn.items():
+        row = points[position].row
         is_hollow = row.label not in ("good", "exact", "fair", "third")
         assert (mark.get_markerfacecolor() == "white") == is_hollow
         assert to_hex(mark.get_markeredgecolor()) == (
-            GREY if is_hollow else page.INK if points[place].front else "#ffffff"
+            GREY if is_hollow else page.INK if points[position].front else "#ffffff"
         )
     assert [point.row.label for point in points.values() if point.front] == ["good", "exact"]
 

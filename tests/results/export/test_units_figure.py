@@ -180,8 +180,8 @@ def test_the_units_of_a_method_without_neurons_are_the_best_ones(tmp_path: Path,
     ]
     record(store, "sae-1", chosen, method="topk_sae", label="SAE")
     for k, expected in ((3, (6, 2, 3)), (8, (6, 2, 3, 0, 5))):
-        found = choice(store, "sae-1", k=k)
-        assert tuple(unit.number for unit in found.units) == expected and found.parent is None
+        best = choice(store, "sae-1", k=k)
+        assert tuple(unit.number for unit in best.units) == expected and best.parent is None
     drawn = figure(store, "units", dpi=DPI, cell="SAE", k=3, images=pictures, caption=False)
     places = layout([""] * 3, None)
     assert places.parent is None and len({box.top for box in places.units}) == 1, "one row"

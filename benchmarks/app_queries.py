@@ -28,9 +28,10 @@ from _report import report
 
 from results import CellRecord, RunRecord, ScoreRecord, Store, open_store
 from results.app import queries, queries_unit_pairs, queries_units
-from results.app.pictures import folders
 from results.app.queries_units import UnitList
 from results.comparison.leaderboard import leaderboard
+from results.pictures.image_files import folders
+from results.store.images import last_position
 from results.store.unit_maps import MAX_MAPS, MAX_SIDE, pack
 
 TOP = 100
@@ -139,7 +140,7 @@ def time_queries(store: Store) -> None:
         "units near one unit": lambda: queries_units.near_units(store, cell, 77),
         "siblings of one unit": lambda: queries.siblings(store, cell, 77, 77),
         "summary of a cell's units": lambda: queries_units.unit_summary(store, cell),
-        "largest token position": lambda: queries.last_position(store, cell),
+        "largest token position": lambda: last_position(store, cell),
         "histogram of three cells": lambda: queries.histogram(store, [f"elude-1-{seed}" for seed in SEEDS]),
         "parents compared": lambda: queries_unit_pairs.parents_compared(
             store, (cell, other), above_chance=queries_unit_pairs.has_chance(store, (cell, other))

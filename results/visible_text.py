@@ -5,6 +5,7 @@ They can move a terminal's cursor, reverse the order of what follows (U+202E), h
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -14,6 +15,11 @@ from collections.abc import Iterable
 _CONTROLS = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 #: Letters without a shape of their own: Hangul fillers, and the blank of Braille.
 _BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
+
+#: Largest number of letters of a text on a page.
+MOST_TEXT = 2000
+#: Largest number of accents on one letter: hundreds of them cover the lines above.
+_MOST_ACCENTS = 4
 
 #: Most characters of a name in a sentence.
 _NAME = 40
@@ -43,6 +49,14 @@ def one_line(text: object) -> str:
     Line ends and tabs count as white space; other control characters do not, although ``str.split`` takes some for it.
     """
     return re.sub(r"\s+", " ", visible(re.sub(r"[ \t\r\n]+", " ", str(text)), keep="")).strip()
+
+
+def bounded(text: object, most: int = MOST_TEXT) -> str:
+    """Return a text on one line with control characters escaped, shortened to `most` characters."""
+    line = one_line(str(text)[: 4 * MOST_TEXT])
+    if len(line) > most:
+        line = line[: most - 1].rstrip() + "…"
+    return line if line.isascii() else _few_accents(line)
 
 
 def names_text(names: Iterable[object], most: int = 60) -> str:
@@ -75,6 +89,11 @@ def _without_middle(text: str, most: int) -> str:
     """Return a text of `most` characters: two thirds of them from its start, the others from its end."""
     end = most // 3
     return f"{text[: most - end - 3]}...{text[-end:]}"
+
+
+def _few_accents(text: str) -> str:
+    groups = itertools.groupby(text, key=lambda char: bool(unicodedata.combining(char)))
+    return "".join("".join(itertools.islice(chars, _MOST_ACCENTS) if accents else chars) for accents, chars in groups)
 
 
 def _is_control(char: str) -> bool:

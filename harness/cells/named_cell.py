@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.errors import UserError
-from results.nearest_names import alternatives
-from results.visible_text import names_text, one_line
-
-#: Fewest digits of a cell's id that select it.
-SHORTEST_ID = 4
+from results.errors import StoreError
+from results.store.find_cell import find_cell
 
 
 def named_cell(cells: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
@@ -23,33 +20,7 @@ def named_cell(cells: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, An
     Raises:
         UserError: if no cell or several have the name.
     """
-    wanted = name.strip().casefold()
-    by_id = [cell for cell in cells if str(cell["cell_id"]).casefold().startswith(wanted)]
-    if len(wanted) < SHORTEST_ID:
-        by_id = []
-    by_name = [
-        cell
-        for cell in cells
-        if wanted in (str(cell[column]).casefold() for column in ("label", "config_id", "method"))
-        and cell["status"] == "finished"
-    ]
-    matching = by_id or by_name
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        candidates = [f"{cell['cell_id']} ({_described(cell)})" for cell in matching]
-        raise UserError(
-            f"{name!r} matches {len(candidates)} cells: give the id of one of them. {'; '.join(candidates[:12])}."
-        )
-    finished = [cell for cell in cells if cell["status"] == "finished"]
-    if not finished:
-        raise UserError("This store has no finished cell, and only finished cells have weights.")
-    labels = list(dict.fromkeys(one_line(cell["label"]) for cell in finished))
-    raise UserError(
-        f"There is no cell {name!r} in this store: give the id of a cell (`harness export - --what cells`), or the "
-        f"name of a row with one cell. {alternatives(name, labels)}"
-    )
-
-
-def _described(cell: Mapping[str, Any]) -> str:
-    return names_text([f"{cell['label']} at {cell['site']}", f"token seed {cell['token_seed']}"])
+    try:
+        return find_cell(cells, name)
+    except StoreError as error:
+        raise UserError(str(error)) from error

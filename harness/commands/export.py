@@ -7,18 +7,29 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.figure_options import FigureOptions
 from harness.commands.options import MetricOption, SuiteCellFilter, verb
 from harness.commands.output import out
 from harness.errors import UserError
 
 
-@verb("harness export leaderboard.html --metric ms_score --metric accuracy")
+@verb(
+    "harness export leaderboard.html --metric ms_score --metric accuracy",
+    "harness export units.pdf --figure units --cell elude --k 4",
+)
 def export(
-    output: Annotated[Path, typer.Argument(help="File to write: .csv, .parquet, .md, .tex or .html; - prints.")],
+    output: Annotated[
+        Path,
+        typer.Argument(help="File to write: .csv, .parquet, .md, .tex or .html; - prints. Figures: .png, .svg, .pdf."),
+    ],
     cells: SuiteCellFilter,
+    figures: FigureOptions,
     what: Annotated[
-        str, typer.Option(help="Rows to write: boards (means over seeds), or cells, scores or labels (CSV, Parquet).")
-    ] = "boards",
+        str | None,
+        typer.Option(
+            help="Rows to write: boards (means over seeds), or cells, scores or labels (CSV, Parquet); default: boards."
+        ),
+    ] = None,
     form: Annotated[
         str | None,
         typer.Option("--format", help="csv, parquet, markdown, latex or html; default: by the suffix of the file."),
@@ -26,17 +37,27 @@ def export(
     metric: MetricOption = None,
     x: Annotated[
         str | None,
-        typer.Option("--x", help="Metric on the x axis of the Pareto front; default: r2, agreement or accuracy."),
+        typer.Option(
+            "--x", help="Metric on the x axis of the Pareto front (HTML, figure); default: r2, agreement or accuracy."
+        ),
     ] = None,
     y: Annotated[
         str | None,
         typer.Option("--y", help="Metric on the y axis; default: ms_score_token_adjusted or ms_score."),
     ] = None,
 ) -> None:
-    """Write the leaderboard as CSV, Parquet, Markdown, LaTeX, or one HTML page with the Pareto front.
+    """Write the leaderboard as CSV, Parquet, Markdown, LaTeX, or one HTML page with the Pareto front; or a figure.
 
-    The page is a single file that loads nothing from the network.
+    The page is a single file that loads nothing from the network. With --figure, the front of one board, or units with
+    their top images, is drawn for print.
     """
+    axes = {name: value for name, value in (("x", x), ("y", y)) if value is not None}
+    if figures.figure is not None:
+        given = {"what": what, "format": form, "metric": metric, **cells.filters}
+        figures.write(cells.open(), output, {name: value for name, value in given.items() if value} | axes)
+        return
+    figures.require_none()
+    what = what or "boards"
     from results.comparison.headline import with_headline
     from results.comparison.leaderboard import leaderboard
     from results.export import RAW, csv_text, exported, form_of, parquet_bytes, raw_frame, write_bytes
@@ -45,8 +66,10 @@ def export(
     chosen = form or ("csv" if to_screen else form_of(output))
     if to_screen and chosen == "parquet":
         raise UserError("Parquet cannot be printed: name a file instead of `-`.")
-    if (x is not None or y is not None) and (chosen != "html" or what in RAW):
-        raise UserError("--x and --y choose the axes of the front, which only an HTML page of boards has.")
+    if axes and (chosen != "html" or what in RAW):
+        raise UserError(
+            "--x and --y choose the axes of the front, which only an HTML page of boards and --figure front have."
+        )
     store = cells.open()
     if what in RAW:
         if chosen not in ("csv", "parquet"):

@@ -13,7 +13,6 @@ from results.app.column_standing import ColumnStanding, Standings
 from results.app.panels import PROXY, PROXY_MEANING
 from results.app.seed_range import spread_name
 from results.app.sorting import FAILED, SECTIONS, Sorting, default_column, section_of
-from results.app.theme import marks
 from results.app.titles import DIRECTIONS, visible
 from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name, judged_by, lead_of, unit_text
@@ -21,6 +20,7 @@ from results.boards.panel_kind import is_proxy
 from results.boards.ranking import BY_CONSTRUCTION, is_ranked
 from results.boards.value_text import absent_text, observed
 from results.minus_sign import with_minus
+from results.pictures.theme import marks
 from results.short_number import short_number
 
 _PATHS: Mapping[str, str] = {

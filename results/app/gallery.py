@@ -11,21 +11,13 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from results.app import data, queries
-from results.app.pictures import (
-    OPACITY,
-    Overlay,
-    PictureTile,
-    Seen,
-    decode_ahead,
-    embedded,
-    find,
-    folders,
-    seen_of,
-    strip,
-)
+from results.app import data
+from results.app.pictures import decode_ahead, embedded, strip
 from results.app.titles import plain, visible
+from results.pictures.image_files import find, folders
+from results.pictures.tiles import OPACITY, Overlay, PictureTile, Seen, seen_of
 from results.store import Store
+from results.store.images import image_names, last_position
 from results.store.unit_maps import UnitMaps, unit_maps
 
 
@@ -55,7 +47,7 @@ class Gallery:
         """Look up the images of units with one query; None is a missing unit."""
         wanted = {index for unit in units if unit for index in listed(unit["top_image"])} - set(self.names)
         if wanted:
-            self.names |= queries.image_names(store, self.fingerprint, sorted(wanted))
+            self.names |= image_names(store, self.fingerprint, sorted(wanted))
 
     def prepare_maps(self, store: Store, cell_id: str, units: Iterable[Mapping[str, Any] | None]) -> None:
         """Look up the activation maps of units of a cell with one query; `show` draws those of the same `cell_id`."""
@@ -172,7 +164,7 @@ def gallery_of(store: Store, cell: Mapping[Any, Any], *, outlined: bool = True) 
     return Gallery(
         fingerprint=cell["evaluation_fingerprint"],
         image_folders=folders(cell["dataset"], data.images_folder()),
-        seen=seen_of(cell["identity"], queries.last_position(store, cell["cell_id"]) if outlined else None),
+        seen=seen_of(cell["identity"], last_position(store, cell["cell_id"]) if outlined else None),
     )
 
 

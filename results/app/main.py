@@ -9,8 +9,9 @@ import sys
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from results.app import data, navigation, shell, theme
+from results.app import data, navigation, shell
 from results.app.pictures import embedded
+from results.pictures import theme
 
 
 def main() -> None:

@@ -11,18 +11,11 @@ from typing import Any
 import pandas as pd
 
 from results.store import Store
+from results.store.frames import records
 from results.store.store import decoded
 
 Record = Mapping[str, Any]
 Records = list[dict[str, Any]]
-
-
-def records(frame: pd.DataFrame) -> Records:
-    """Return the rows as dictionaries of Python objects: a missing value is None, a NaN stays NaN."""
-    return [
-        {str(name): None if value is pd.NA or value is pd.NaT else value for name, value in row.items()}
-        for row in frame.astype(object).to_dict("records")
-    ]
 
 
 def mapping(frame: pd.DataFrame) -> dict[str, Any]:
@@ -68,19 +61,6 @@ def curves(store: Store, cell_ids: Sequence[str], points: int = 400) -> pd.DataF
     )
 
 
-def reference_cell(store: Store, cell_id: str) -> str | None:
-    """Return the cell with the parents of a cell's units: backbone only, of the same seeds if possible."""
-    frame = store.query(
-        "SELECT o.cell_id FROM cells c JOIN cells o ON o.backbone = c.backbone AND o.site = c.site "
-        "AND o.evaluation_fingerprint IS NOT DISTINCT FROM c.evaluation_fingerprint "
-        "WHERE c.cell_id = ? AND o.method = 'identity' AND o.status = 'finished' "
-        "ORDER BY (o.token_seed IS NOT DISTINCT FROM c.token_seed) DESC, "
-        "(o.probing_fingerprint IS NOT DISTINCT FROM c.probing_fingerprint) DESC, o.started_at DESC, o.cell_id LIMIT 1",
-        [cell_id],
-    )
-    return None if frame.empty else str(frame["cell_id"][0])
-
-
 def histogram(store: Store, cell_ids: Sequence[str], bins: int = 50) -> pd.DataFrame:
     """Return cell_id, bin, n: number of alive units of each cell by MS score, in `bins` bins from -1 to 1."""
     return store.query(
@@ -112,29 +92,6 @@ def siblings(store: Store, cell_id: str, parent: int, unit: int, limit: int = 12
         LIMIT ?
     """
     return records(store.query(sql, [cell_id, int(parent), limit, int(unit), limit + 1]))
-
-
-def last_position(store: Store, cell_id: str, sample: int = 2000) -> int | None:
-    """Return the largest token position among the top images of a cell's first `sample` units; None without any."""
-    frame = store.query(
-        "SELECT max(list_max(top_position)) AS last FROM "
-        "(SELECT top_position FROM units WHERE cell_id = ? AND alive LIMIT ?)",
-        [cell_id, sample],
-    )
-    last: int | None = records(frame)[0]["last"]
-    return last
-
-
-def image_names(store: Store, fingerprint: str | None, indices: Sequence[int]) -> dict[int, tuple[str | None, str]]:
-    """Return image index -> (file name within the set, class name or "")."""
-    frame = store.query(
-        'SELECT "index", name, class_name FROM images WHERE dataset = ? AND "index" IN (SELECT unnest(?::INTEGER[]))',
-        [fingerprint, sorted({int(index) for index in indices})],
-    )
-    return {
-        int(index): (name, class_name or "")
-        for index, name, class_name in zip(frame["index"], frame["name"], frame["class_name"], strict=True)
-    }
 
 
 def runs(store: Store, limit: int = 200) -> Records:

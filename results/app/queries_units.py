@@ -16,9 +16,8 @@ import pandas as pd
 from results.app.queries import Records, records
 from results.store import Store
 from results.store.labels import LEVEL
+from results.store.unit_labels import TOP
 
-#: Top images of a unit that the pages show, label and search.
-TOP = 9
 #: Top images that decide which units are near one another.
 NEAR_TOP = 20
 
@@ -133,36 +132,6 @@ def near_units(store: Store, cell_id: str, unit: int, limit: int = 4) -> Records
         WHERE cell_id = $cell AND u.unit IN (SELECT unit FROM near) ORDER BY shared DESC, unit LIMIT $limit
     """
     return records(_query(store, sql, {"cell": cell_id, "unit": int(unit), "top": NEAR_TOP, "limit": limit}))
-
-
-def labelled(store: Store, cell_id: str, units: Sequence[int]) -> pd.DataFrame:
-    """Return unit, MS scores and the commonest class among the `TOP` top images on which a unit is active.
-
-    Columns: unit, ms_score, ms_score_token_null, class_name, n (images of this class), n_active (images on which the
-    unit is active). Of equally common classes the one of the strongest image is taken. Without classes, class_name is
-    missing.
-    """
-    sql = """
-        WITH tops AS (
-            SELECT unit, unnest(top_image[:$top]) AS image, unnest(top_value[:$top]) AS value,
-            generate_subscripts(top_image[:$top], 1) AS rank
-            FROM units WHERE cell_id = $cell AND unit IN (SELECT unnest($units::INTEGER[]))
-        ), counted AS (
-            SELECT unit, class_name, count(*) AS n, min(rank) AS best FROM tops LEFT JOIN images ON "index" = image
-            AND dataset = (SELECT evaluation_fingerprint FROM cells WHERE cell_id = $cell)
-            WHERE value > 0 GROUP BY unit, class_name
-        ), summed AS (
-            SELECT *, sum(n) OVER (PARTITION BY unit) AS n_active FROM counted
-        ), commonest AS (
-            SELECT * FROM summed WHERE class_name <> ''
-            QUALIFY row_number() OVER (PARTITION BY unit ORDER BY n DESC, best) = 1
-        )
-        SELECT unit, ms_score, ms_score_token_null, class_name, n::INTEGER AS n, n_active::INTEGER AS n_active FROM (
-            SELECT unit, first(ms_score) AS ms_score, first(ms_score_token_null) AS ms_score_token_null
-            FROM units WHERE cell_id = $cell AND unit IN (SELECT unnest($units::INTEGER[])) GROUP BY unit
-        ) LEFT JOIN commonest USING (unit) ORDER BY unit
-    """
-    return _query(store, sql, {"cell": cell_id, "units": [int(unit) for unit in units], "top": TOP})
 
 
 def class_counts(store: Store, fingerprint: str | None) -> dict[str, int]:

@@ -1,5 +1,6 @@
-"""Export of boards and raw results: CSV, Parquet, Markdown, LaTeX, HTML."""
+"""Export of boards and raw results (CSV, Parquet, Markdown, LaTeX, HTML), and figures (PNG, SVG, PDF)."""
 
+from results.export.figures import FIGURES, FigureFile, figure, figure_form
 from results.export.write import (
     RAW,
     boards_frame,
@@ -13,10 +14,14 @@ from results.export.write import (
 )
 
 __all__ = [
+    "FIGURES",
     "RAW",
+    "FigureFile",
     "boards_frame",
     "csv_text",
     "exported",
+    "figure",
+    "figure_form",
     "form_of",
     "parquet_bytes",
     "raw_frame",

@@ -6,21 +6,16 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from results.boards.board import Board, Column, Row
-from results.boards.lead_columns import column_name, unit_text
-from results.boards.mean_intervals import confidence_interval
-from results.boards.ranking import HEADLINE
-from results.boards.share_intervals import SHARES_OF_IMAGES
+from results.boards.board import Board, Column
+from results.export.front_points import FrontPoint, axes_of, axis_name, front_points, is_candidate
 from results.tables import Table, html_escaped, html_table
 from results.visible_text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Metrics of the horizontal axis, the first that a board has. Accuracy is last: its error is large, and common to all.
-FAITHFULNESS = ("r2", "agreement", "accuracy")
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;"
     "background:#fff}h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2.5rem}.wide{overflow-x:auto}"
@@ -35,29 +30,13 @@ _WIDTH, _HEIGHT = 640, 400
 _FRONT, _BESIDE = "#0b6e4f", "#888888"
 
 
-class _Point(NamedTuple):
-    """Row of the board on the plane of the front."""
-
-    row: Row
-    x: float
-    y: float
-    x_error: tuple[float, float]
-    y_error: tuple[float, float]
-    front: bool
-
-    @property
-    def colour(self) -> str:
-        return _FRONT if self.front else _BESIDE
-
-    @property
-    def shape(self) -> str:
-        """Marker: a square for a control, a diamond for a virtual method, a circle for other methods."""
-        return {"control": "s", "virtual": "D"}.get(self.row.group, "o")
+def _colour(point: FrontPoint) -> str:
+    return _FRONT if point.front else _BESIDE
 
 
-def _is_candidate(row: Row) -> bool:
-    """Return whether a row may be on the front: a method without a flag, whose units are part of the model."""
-    return row.group == "method" and not row.flags
+def _shape(point: FrontPoint) -> str:
+    """Return the marker: a square for a control, a diamond for a virtual method, a circle for other methods."""
+    return {"control": "s", "virtual": "D"}.get(point.row.group, "o")
 
 
 def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str | None = None) -> str:
@@ -80,64 +59,18 @@ def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str 
 def front_svg(board: Board, *, x: str | None = None, y: str | None = None) -> str:
     """Return a board's Pareto front as an SVG picture, or a sentence if it has fewer than two points.
 
-    Whiskers are 95 % intervals (`mean_intervals`); a row with one seed has none. Flagged rows, controls and virtual
-    methods are drawn hollow and grey, and neither are on the front nor take others off it.
+    Flagged rows, controls and virtual methods are drawn hollow and grey (`front_points`).
     """
-    across, up = _column(board, (x,) if x else FAITHFULNESS), _column(board, (y,) if y else HEADLINE)
+    across, up, lacking = axes_of(board, x, y)
     if across is None or up is None:
-        lacking = (x or "r2, agreement and accuracy") if across is None else (y or " and ".join(HEADLINE))
         return f"<p>No front: this board lacks {html_escaped(lacking)}.</p>"
-    points = _points(board, across, up)
+    points = front_points(board, across, up)
     if not points:
         return "<p>No front: no method has both metrics.</p>"
     return _drawn(points, across, up)
 
 
-def axis_name(column: Column) -> str:
-    """Return the name of an axis: the metric in words, with its unit, and its id if the words are not the id."""
-    unit = unit_text(column)
-    return one_line(f"{column_name(column)} ({unit})" if unit else column_name(column))
-
-
-def _column(board: Board, metrics: Sequence[str]) -> Column | None:
-    return next((column for metric in metrics for column in board.columns_called([metric])), None)
-
-
-def _points(board: Board, across: Column, up: Column) -> list[_Point]:
-    import pandas as pd
-
-    from results.pareto import pareto_front
-
-    rows = [row for row in board.rows if across.key in row.metrics and up.key in row.metrics]
-    values = [
-        (across.display_value(row.metrics[across.key].mean), up.display_value(row.metrics[up.key].mean)) for row in rows
-    ]
-    candidates = [index for index, row in enumerate(rows) if _is_candidate(row)]
-    front: set[int] = set()
-    # If neither more nor less of a metric is better, no point dominates another.
-    if candidates and "none" not in (across.direction, up.direction):
-        frame = pd.DataFrame([values[index] for index in candidates], columns=["x", "y"], dtype="float64")
-        mask = pareto_front(frame, "x", "y", across.direction != "lower", up.direction != "lower")
-        front = {index for index, is_on in zip(candidates, mask, strict=True) if is_on}
-    return [
-        _Point(row, *value, whisker(row, across), whisker(row, up), index in front)
-        for index, (row, value) in enumerate(zip(rows, values, strict=True))
-    ]
-
-
-def whisker(row: Row, column: Column) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of a row's mean as displayed; the mean itself if it has no interval."""
-    aggregate = row.metrics[column.key]
-    interval = confidence_interval(aggregate, is_share=column.metric in SHARES_OF_IMAGES)
-    is_one_seed = aggregate.n < 2 and aggregate.interval is None
-    is_by_construction = row.is_lossless and column.metric == "agreement" and aggregate.mean == 1
-    if is_one_seed or is_by_construction:
-        interval = None
-    low, high = interval or (aggregate.mean, aggregate.mean)
-    return column.display_value(low), column.display_value(high)
-
-
-def _drawn(points: Sequence[_Point], across: Column, up: Column) -> str:
+def _drawn(points: Sequence[FrontPoint], across: Column, up: Column) -> str:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -159,11 +92,11 @@ def _drawn(points: Sequence[_Point], across: Column, up: Column) -> str:
         if len(front) > 1:
             axes.plot(*zip(*front, strict=True), color="#0b6", linestyle="--", linewidth=1)
         for number, point in enumerate(points):
-            colour = point.colour
+            colour = _colour(point)
             axes.plot(point.x_error, (point.y, point.y), color=colour, linewidth=1)
             axes.plot((point.x, point.x), point.y_error, color=colour, linewidth=1)
-            fill = colour if _is_candidate(point.row) else "white"
-            (mark,) = axes.plot(point.x, point.y, color=colour, linestyle="", marker=point.shape, markersize=7)
+            fill = colour if is_candidate(point.row) else "white"
+            (mark,) = axes.plot(point.x, point.y, color=colour, linestyle="", marker=_shape(point), markersize=7)
             mark.set(markerfacecolor=fill, gid=f"point{number}")
         figure.draw_without_rendering()
         _label(axes, points)
@@ -182,7 +115,7 @@ def _drawn(points: Sequence[_Point], across: Column, up: Column) -> str:
     )
 
 
-def _label(axes: Axes, points: Sequence[_Point]) -> None:
+def _label(axes: Axes, points: Sequence[FrontPoint]) -> None:
     """Write the name beside each point; labels of neighbours are moved down until they do not overlap."""
     used: list[tuple[float, float]] = []
     for point in points:
@@ -198,14 +131,14 @@ def _label(axes: Axes, points: Sequence[_Point]) -> None:
             xytext=(8 if is_left else -8, level - y),
             textcoords="offset points",
             ha="left" if is_left else "right",
-            color=point.colour,
+            color=_colour(point),
             parse_math=False,
             # Labels may be long: they do not shrink the axes.
             in_layout=False,
         )
 
 
-def _legend(points: Sequence[_Point], across: Column, up: Column) -> str:
+def _legend(points: Sequence[FrontPoint], across: Column, up: Column) -> str:
     for column in (across, up):
         if column.direction == "none":
             return f"No front: neither more nor less {html_escaped(column.key)} is better."

@@ -1,3 +1,6 @@
-"""Drawings on the evaluation images, for pages and exported sites. Needs Pillow, and neither torch nor streamlit."""
+"""Drawings on the evaluation images, and the colours and names of figures, for pages, exported sites and figures.
+
+Needs NumPy and Pillow, and neither torch nor streamlit.
+"""
 
 __all__: list[str] = []

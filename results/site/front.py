@@ -10,12 +10,12 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from results.app.figures.labels import Frame, Named, Offset, label_offsets
 from results.app.standings import Point, is_candidate
-from results.app.theme import GREY, marks
 from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name, unit_text
 from results.minus_sign import with_minus
+from results.pictures.labels import Frame, Named, Offset, label_offsets
+from results.pictures.theme import GREY, marks
 from results.short_number import short_number
 from results.site.names import row_name
 from results.site.texts import bounded

@@ -11,7 +11,6 @@ from results.app import queries
 from results.app.headline_words import lead_sentence, reference_sentence, side_sentence
 from results.app.queries import Record
 from results.app.standings import points, without_errors
-from results.app.theme import Mark, marks
 from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name, group_of, lead_of, position, unit_text
 from results.boards.ranking import HEADLINE
@@ -20,6 +19,7 @@ from results.boards.value_text import flag_lines, value_text
 from results.comparison.headline import FAITHFULNESS, headline
 from results.comparison.row_errors import RowErrors
 from results.minus_sign import with_minus
+from results.pictures.theme import Mark, marks
 from results.short_number import short_number
 from results.site.board_table import BoardTable, board_table, interval_of, provenance
 from results.site.front import Front, front

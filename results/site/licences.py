@@ -6,31 +6,12 @@ shown; of a folder, only files inside of it.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from results.app.pictures import find, folders
-
-#: File of `attribution.csv`'s folder with the text of a licence, by the start of the licence's name; others are named
-#: by the address of their text.
-_TEXTS = {"GPL-3": "GPL-3.txt", "GPL-2": "GPL-2.txt", "GFDL-NIV-1.2": "GFDL-1.2.txt"}
-PHOTOS = "photos"
-
-
-class Credit(NamedTuple):
-    """Attribution of one image."""
-
-    file: str
-    holder: str
-    licence: str
-    text: str
-    """file of the licence's text in the site's folder `licences`; empty if there is none"""
-    address: str
-    """address of the licence's text; empty if there is none"""
-    origin: str
+from results.pictures.credits import Credit, credits_of
+from results.pictures.image_files import PHOTOS, find, folders, is_photos
 
 
 @dataclasses.dataclass
@@ -51,7 +32,7 @@ class Images:
 
     def __post_init__(self) -> None:
         self._photos = next(iter(folders(PHOTOS, None)), None)
-        self._credits = _credits(self._photos) if self._photos is not None else {}
+        self._credits = credits_of(self._photos) if self._photos is not None else {}
 
     def may_show(self, dataset: str | None) -> bool:
         """Return whether images of a data set may be on a page."""
@@ -81,32 +62,3 @@ class Images:
         for text in sorted({credit.text for credit in self.used.values() if credit.text}):
             if self._photos is not None:
                 yield text, (self._photos / "licences" / text).read_bytes()
-
-
-def is_photos(dataset: str | None) -> bool:
-    """Return whether a data set is that of the shipped photographs, or some of them (photos:80)."""
-    return (dataset or "").partition(":")[0] == PHOTOS
-
-
-def _credits(photos: Path) -> Mapping[str, Credit]:
-    try:
-        with open(photos / "attribution.csv", encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError:
-        return {}
-    return {row["file"]: _credit(row) for row in rows}
-
-
-def _credit(row: Mapping[str, str]) -> Credit:
-    licence = row["license"]
-    text = next((file for start, file in _TEXTS.items() if licence.startswith(start)), "")
-    address = "" if text or licence == "public-domain" else _address(licence)
-    origin = row["origin"] or f"{row['source_package']}, {row['source_path']}"
-    return Credit(row["file"], row["copyright"], licence, text, address, origin)
-
-
-def _address(licence: str) -> str:
-    kind, _, version = licence.lower().rpartition("-")
-    if kind == "cc0":
-        return f"creativecommons.org/publicdomain/zero/{version}/legalcode"
-    return f"creativecommons.org/licenses/{kind.removeprefix('cc-')}/{version}/legalcode"

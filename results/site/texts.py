@@ -6,35 +6,19 @@ Escaping is the template engine's task (`rendering`): these functions return pla
 from __future__ import annotations
 
 import itertools
-import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from results.visible_text import one_line
+from results.visible_text import bounded
 
-#: Largest number of letters of a text on a page, and of a name in a table or figure.
-MOST_TEXT, MOST_NAME = 2000, 80
-#: Largest number of accents on one letter: hundreds of them cover the lines above.
-_MOST_ACCENTS = 4
-
-
-def bounded(text: object, most: int = MOST_TEXT) -> str:
-    """Return a text on one line with control characters escaped, shortened to `most` characters."""
-    line = one_line(str(text)[: 4 * MOST_TEXT])
-    if len(line) > most:
-        line = line[: most - 1].rstrip() + "…"
-    return line if line.isascii() else _few_accents(line)
+#: Largest number of letters of a name in a table or figure.
+MOST_NAME = 80
 
 
 def name(text: object) -> str:
     """Return a text as a name of at most `MOST_NAME` characters."""
     return bounded(text, MOST_NAME)
-
-
-def _few_accents(text: str) -> str:
-    groups = itertools.groupby(text, key=lambda char: bool(unicodedata.combining(char)))
-    return "".join("".join(itertools.islice(chars, _MOST_ACCENTS) if accents else chars) for accents, chars in groups)
 
 
 def day(moment: datetime | None) -> str:

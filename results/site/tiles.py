@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from results.app.theme import OUTLINE
 from results.pictures.heat_map import heat_layer
+from results.pictures.theme import OUTLINE
 from results.views import BLANK, View
 
 #: Images per unit, in a square, and the size of each in px; a gap of the page's colour is between them.

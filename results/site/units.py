@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from results.app.queries import image_names, last_position
 from results.short_number import short_number
 from results.site import queries
 from results.site.licences import Images
@@ -17,6 +16,7 @@ from results.site.queries import Record
 from results.site.texts import bounded
 from results.site.tiles import COLUMNS, PICTURE_PX, Tile, frame_of, images_picture, maps_picture, side_of
 from results.store import Store
+from results.store.images import image_names, last_position
 from results.store.unit_maps import UnitMaps, unit_maps
 from results.views import view_of
 

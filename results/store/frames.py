@@ -38,6 +38,14 @@ def fetch(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     return pd.DataFrame({name: _column(name, values, kinds.get(name, "")) for name, values in columns.items()})
 
 
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as dictionaries of Python objects: a missing value is None, a NaN stays NaN."""
+    return [
+        {str(name): None if value is pd.NA or value is pd.NaT else value for name, value in row.items()}
+        for row in frame.astype(object).to_dict("records")
+    ]
+
+
 def _column(name: str, values: Any, kind: str) -> pd.Series:
     data, mask = np.ma.getdata(values), np.ma.getmaskarray(values)
     if data.dtype.kind == "M":

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 
 from results.app.figures.spec import Spec, figure, hover, number_axis, rows
-from results.app.theme import LINE, SKY
 from results.app.titles import distinct
+from results.pictures.theme import LINE, SKY
 
 _MOST = 6
 _OTHER = "other classes"

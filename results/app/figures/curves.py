@@ -9,9 +9,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from results.app.figures.spec import Spec, figure, hover, line_legend, number_axis, room, rows
-from results.app.theme import BLUE, GREEN, LINE, ORANGE, PURPLE, SKY, VERMILION
+from results.app.figures.spec import Spec, figure, hover, line_legend, number_axis, rows
 from results.app.titles import distinct, one_line
+from results.boards.scales import room
+from results.pictures.theme import BLUE, GREEN, LINE, ORANGE, PURPLE, SKY, VERMILION
 
 _COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, LINE)
 _TITLES = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import altair as alt
 
-from results.app.figures.spec import TEXT, Rows, Spec, figure, hover, number_axis, room, rows
-from results.app.theme import BLUE, GREY, LINE, ORANGE
+from results.app.figures.spec import TEXT, Rows, Spec, figure, hover, number_axis, rows
 from results.app.titles import distinct, one_line
 from results.boards.lead_columns import column_name, unit_text
+from results.boards.scales import room
 from results.comparison.paired import Comparison, Difference
 from results.minus_sign import with_minus
+from results.pictures.theme import BLUE, GREY, LINE, ORANGE
 from results.store.records import grouped
 
 #: Pixels of the names on the left and of the numbers on the right, equal in all panels.

@@ -22,14 +22,15 @@ from results.app.figures.front_rows import (
     published_span,
     size_of,
 )
-from results.app.figures.front_scales import AxisRange, MarkSizes, axis, axis_range, mark_sizes
-from results.app.figures.labels import SMALL, WIDE, Frame
+from results.app.figures.front_scales import axis
 from results.app.figures.spec import TEXT, Layer, Rows, Spec, figure, hover, line_legend, rows
 from results.app.standings import Point
-from results.app.theme import ACCENT, LINE, marks
 from results.app.titles import axis_title, title_and_unit
 from results.boards.board import Column, Row
 from results.boards.lead_columns import column_name
+from results.boards.scales import AxisRange, MarkSizes, axis_range, mark_sizes
+from results.pictures.labels import SMALL, WIDE, Frame
+from results.pictures.theme import ACCENT, LINE, marks
 from results.published.points import Published
 
 CLICKED = "clicked"

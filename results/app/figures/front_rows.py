@@ -7,16 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from results.app.figures.front_scales import AxisRange, MarkSizes
-from results.app.figures.labels import Frame, Named, Span, label_offsets
 from results.app.figures.spec import TEXT
 from results.app.seed_range import RANGE, is_seed_range
 from results.app.standings import Point, is_candidate, mean_of
-from results.app.theme import ACCENT, GREY, LINE, Mark, marks
 from results.app.titles import one_line
 from results.boards.board import Column, Row
 from results.boards.lead_columns import column_name, unit_text
+from results.boards.scales import AxisRange, MarkSizes
 from results.minus_sign import with_minus
+from results.pictures.labels import Frame, Named, Span, label_offsets
+from results.pictures.theme import ACCENT, GREY, LINE, Mark, marks
 from results.published.points import Published
 from results.published.rows import METHODS
 

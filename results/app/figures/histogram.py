@@ -8,9 +8,9 @@ import altair as alt
 import numpy as np
 
 from results.app.figures.spec import Spec, figure, hover, line_legend, number_axis, rows
-from results.app.theme import Mark
 from results.app.titles import distinct, one_line
 from results.minus_sign import with_minus
+from results.pictures.theme import Mark
 
 _HEIGHT_PX = 320
 

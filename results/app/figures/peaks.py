@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from results.app.figures.spec import Spec, figure, hover, number_axis, rows
-from results.app.theme import BLUE, SKY
+from results.pictures.theme import BLUE, SKY
 
 _HEIGHT_PX = 150
 

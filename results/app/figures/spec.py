@@ -7,8 +7,7 @@ screen readers, and where `TEXT` is the colour of the page's text, light or dark
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import altair as alt
@@ -78,11 +77,3 @@ def hover(heading: str, lines: Mapping[str, str]) -> list[alt.Tooltip]:
     # "title" or "image" from being confused with the tooltip's own fields.
     texts = {one_line(title).replace("\\", r"\\") + ":": field for title, field in lines.items()}
     return [alt.Tooltip(f"{field}:N", title=title) for title, field in {"title": heading, **texts}.items()]
-
-
-def room(bounds: Iterable[float], share: float = 0.06) -> tuple[float, float]:
-    """Return the minimum and maximum of `bounds`, extended on both sides by a share of their difference."""
-    finite = [bound for bound in bounds if math.isfinite(bound)]
-    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
-    pad = share * (high - low) or 0.05 * abs(low) or 1.0
-    return low - pad, high + pad

@@ -16,7 +16,6 @@ from results.app.default_rows import focus_row, rival_row
 from results.app.figures.curves import curve_figures
 from results.app.figures.histogram import histogram_figure
 from results.app.queries import Record
-from results.app.theme import LINE, Mark, marks
 from results.app.titles import DIRECTIONS, compact, distinct, number, plain, visible
 from results.app.widgets import Choice
 from results.boards.board import Aggregate, Board, Column, Row
@@ -26,8 +25,10 @@ from results.boards.value_text import value_text
 from results.comparison.unit_values import UNIT_VALUES
 from results.duration_text import duration_text
 from results.minus_sign import with_minus
+from results.pictures.theme import LINE, Mark, marks
 from results.reports.properties import PROPERTIES, MethodProperties, properties
 from results.store import Store
+from results.store.images import reference_cell
 from results.store.stability_versions import without_superseded
 
 _BINS = 100
@@ -178,7 +179,7 @@ def _rank(board: Board, aggregate: Aggregate | None, key: str) -> str:
 def _units(store: Store, choice: Choice, finished: Sequence[str]) -> None:
     if not finished:
         return
-    reference = queries.reference_cell(store, finished[0])
+    reference = reference_cell(store, finished[0])
     if reference in finished:
         reference = None
     frame = queries.histogram(store, finished if reference is None else [*finished, reference], _BINS)

@@ -15,6 +15,7 @@ from results.app.units.listing import Cell, show_list
 from results.app.units.single import remember, show_unit
 from results.app.widgets import Choice
 from results.store import Store
+from results.store.images import reference_cell
 
 _SEEDS_PX = 170
 
@@ -88,7 +89,7 @@ def _cell(store: Store, record: Record) -> Cell:
     cell_id = record["cell_id"]
     n_images = sum(queries_units.class_counts(store, record["evaluation_fingerprint"]).values())
     summary = queries_units.unit_summary(store, cell_id)
-    return Cell(record, queries.reference_cell(store, cell_id), summary, n_images)
+    return Cell(record, reference_cell(store, cell_id), summary, n_images)
 
 
 if __name__ == "__main__":

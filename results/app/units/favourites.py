@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from results.app import data, queries_units
+from results.app import data
 from results.app.queries import cells, records
 from results.app.units.labels import label_text
 from results.csv_guard import csv_cell
 from results.store import Store
+from results.store.unit_labels import labelled
 
 PARAMETER = "stars"
 #: Favourites of one cell in an address, which browsers cut when it is too long.
@@ -77,7 +78,7 @@ def csv_text(store: Store, by_cell: Mapping[str, Sequence[int]]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for cell in cells(store, sorted(cell_id for cell_id, units in by_cell.items() if units)):
-        rows = records(queries_units.labelled(store, cell["cell_id"], by_cell[cell["cell_id"]]))
+        rows = records(labelled(store, cell["cell_id"], by_cell[cell["cell_id"]]))
         for row in rows:
             values = {"cell_id": cell["cell_id"], "method": cell["label"], "label": label_text(row), **row}
             texts = ("" if values[name] is None else values[name] for name in _COLUMNS)

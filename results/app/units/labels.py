@@ -7,10 +7,11 @@ from typing import Any
 
 import streamlit as st
 
-from results.app import data, queries_units
+from results.app import data
 from results.app.queries import records
 from results.app.titles import visible
 from results.store import Store
+from results.store.unit_labels import labelled
 
 
 def labels_of(store: Store, cell_id: str, units: Iterable[Mapping[str, Any] | None]) -> dict[int, str]:
@@ -26,7 +27,7 @@ def labels_of(store: Store, cell_id: str, units: Iterable[Mapping[str, Any] | No
 
 
 def label_text(row: Mapping[str, Any]) -> str | None:
-    """Return the label of a row of `queries_units.labelled`; None without a class."""
+    """Return the label of a row of `labelled`; None without a class."""
     if row["class_name"] is None:
         return None
     return f"{visible(row['class_name'])} ({row['n']} of {row['n_active']} images)"
@@ -34,5 +35,5 @@ def label_text(row: Mapping[str, Any]) -> str | None:
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def _labels(stamp: tuple[str, int, int], cell_id: str, units: tuple[int, ...], _store: Store) -> dict[int, str]:
-    rows = records(queries_units.labelled(_store, cell_id, units))
+    rows = records(labelled(_store, cell_id, units))
     return {row["unit"]: text for row in rows if (text := label_text(row)) is not None}

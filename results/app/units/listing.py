@@ -18,6 +18,7 @@ from results.app.units.labels import labels_of
 from results.app.units.notes import note
 from results.app.units.tiles import tile_grid
 from results.store import Store
+from results.store.unit_labels import TOP
 
 #: Fits rows of two, three, four and six tiles.
 PER_PAGE = 12
@@ -136,9 +137,7 @@ def show_list(store: Store, cell: Cell, gallery: Gallery, controls: DeltaGenerat
         address["page"] = str(number)
     notes = {}
     if units.search:
-        notes = {
-            row["unit"]: f"found in {row['matches']} of {queries_units.TOP} images" for row in rows if row["matches"]
-        }
+        notes = {row["unit"]: f"found in {row['matches']} of {TOP} images" for row in rows if row["matches"]}
     labels = labels_of(store, cell.id, rows)
     concepts = concept_labels(store, cell.id, rows)
     tile_grid(gallery, cell.id, rows, labels, concepts, n_images=cell.n_images, address=address, notes=notes)

@@ -16,9 +16,9 @@ from results.app import chart, data, navigation, queries, queries_units
 from results.app.figures.classes import class_figure
 from results.app.figures.peaks import peaks_figure
 from results.app.gallery import Gallery, listed
-from results.app.pictures import OPACITY, Overlay, PictureTile, embedded, strip
+from results.app.pictures import embedded, strip
 from results.app.queries import Record
-from results.app.queries_units import TOP, UnitList
+from results.app.queries_units import UnitList
 from results.app.titles import plain, visible
 from results.app.units import facts, favourites
 from results.app.units.around import show_family, show_judged, show_near
@@ -30,7 +30,9 @@ from results.app.units.listing import Cell, address_of, listed_units
 from results.app.units.notes import note
 from results.errors import StoreError
 from results.pictures.heat_map import heat_map
+from results.pictures.tiles import OPACITY, Overlay, PictureTile
 from results.store import Store
+from results.store.unit_labels import TOP
 
 _GRID_PX = 200
 _MAP_PX = 130

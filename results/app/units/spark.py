@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from results.app.theme import GREY, SKY
+from results.pictures.theme import GREY, SKY
 
 _WIDTH_PX, _HEIGHT_PX, _GAP_PX = 480, 56, 4
 #: Half octaves that are shown: down to 1/64 of the maximum.

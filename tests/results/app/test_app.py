@@ -24,8 +24,10 @@ from harness.errors import UserError
 from results import Store, open_store
 from results.app import data
 from results.app.data import PageStore
-from results.app.pictures import PictureTile, Seen, find, seen_of, strip
+from results.app.pictures import strip
 from results.app.titles import distinct, one_line, plain
+from results.pictures.image_files import find
+from results.pictures.tiles import PictureTile, Seen, seen_of
 from results.views import View
 
 pytestmark = pytest.mark.run

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from app_store import DROP, SCRIPT
 
-from results.app.figures import labels
 from results.app.figures.curves import curve_figures
 from results.app.figures.histogram import histogram_figure
-from results.app.figures.labels import Named, Offset, label_offsets
-from results.app.figures.spec import hover, room
-from results.app.theme import BLUE, GREY, Mark, marks
+from results.app.figures.spec import hover
+from results.boards.scales import room
+from results.pictures import labels
+from results.pictures.labels import Named, Offset, label_offsets
+from results.pictures.theme import BLUE, GREY, Mark, marks
 from results.visible_text import one_line
 
 HOSTILE = (DROP, SCRIPT, "datum.x", "view_12", "param_3", "a.b[0]", 'it\'s "quoted" \\', "line\nbreak \u2028", "title")

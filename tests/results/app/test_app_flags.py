@@ -19,7 +19,6 @@ from results import Store, open_store
 from results.app.default_rows import rival_row
 from results.app.figures.front import CELL, front_figure
 from results.app.standings import points, ranks_of
-from results.app.theme import GREY
 from results.app.titles import plain, title_and_unit
 from results.boards.board import Board
 from results.boards.flags import FlagInputs, flags_of
@@ -27,6 +26,7 @@ from results.boards.lead_columns import heading
 from results.comparison.headline import contrasted_rows, headline
 from results.comparison.leaderboard import leaderboard
 from results.comparison.row_errors import RowErrors
+from results.pictures.theme import GREY
 from results.store import judgments
 from results.store.judgments import TournamentRecord
 

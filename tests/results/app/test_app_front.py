@@ -19,9 +19,10 @@ from app_store import DROP, SCRIPT
 
 from results import CellRecord, ScoreRecord, Store, open_store
 from results.app.figures.front import CELL, CLICKED, Look, front_figure
-from results.app.figures.front_scales import axis_range, mark_sizes, short_interval, short_number
+from results.app.figures.front_scales import short_interval
 from results.app.standings import points
 from results.app.titles import plain
+from results.boards.scales import axis_range, mark_sizes, short_number
 from results.boards.trials import WARNING
 from results.comparison.leaderboard import leaderboard
 from results.comparison.row_errors import RowErrors

@@ -18,6 +18,7 @@ from results.app.judged_comparison import verdict_text
 from results.app.screens.judges import outcome, who_voted
 from results.app.titles import plain
 from results.store import judgments
+from results.store.images import last_position
 from results.store.judgments import ReplyRecord, TournamentRecord
 from results.store.liveness import alive
 
@@ -68,8 +69,8 @@ def test_a_cell_without_a_living_unit_has_no_token_layout(here: Store, tmp_path:
     path.write_bytes(here.path.read_bytes())
     with open_store(path, read_only=False).writing() as connection:
         connection.execute("UPDATE units SET alive = false WHERE cell_id = 'mine-42'")
-    assert queries.last_position(open_store(path), "mine-42") is None
-    assert queries.last_position(here, "mine-42") is not None
+    assert last_position(open_store(path), "mine-42") is None
+    assert last_position(here, "mine-42") is not None
 
 
 def test_missing_image_files_are_said_to_be(here: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 
 pytest.importorskip("streamlit")
 
-from results.app.pictures import PictureTile, Seen, decode_ahead, embedded, strip
+from results.app.pictures import decode_ahead, embedded, strip
+from results.pictures.tiles import PictureTile, Seen
 
 PX = 80
 

@@ -16,7 +16,8 @@ from app_store import EVALUATION, make_store
 from results import Store, open_store
 from results.app import queries, queries_units
 from results.app.queries import records
-from results.app.queries_units import FILTERS, NEAR_TOP, SORTS, TOP, UnitList
+from results.app.queries_units import FILTERS, NEAR_TOP, SORTS, UnitList
+from results.store.unit_labels import TOP, labelled
 
 CELL = "elude-42"
 EVERYTHING = UnitList(CELL, "identity-42", filters=(), fingerprint=EVALUATION)
@@ -116,7 +117,7 @@ def test_a_search_counts_the_matching_images_on_which_the_unit_is_active(store: 
 
 
 def test_a_label_is_the_commonest_class_of_the_active_top_images(store: Store) -> None:
-    rows = records(queries_units.labelled(store, CELL, range(12)))
+    rows = records(labelled(store, CELL, range(12)))
     assert [row["unit"] for row in rows] == list(range(12))
     for row, unit in zip(rows, _units(store).to_dict("records"), strict=True):
         active = [
@@ -160,7 +161,7 @@ def test_equal_units_are_not_multiplied(tmp_path: Path) -> None:
     assert len(queries_units.unit_page(store, EVERYTHING._replace(sort="number", search="dog"), limit=10)) == 10
     assert queries_units.unit_place(store, EVERYTHING, 0) is not None
     assert len(queries_units.near_units(store, CELL, 4, limit=3)) == 3
-    assert len(queries_units.labelled(store, CELL, [0, 1])) == 2
+    assert len(labelled(store, CELL, [0, 1])) == 2
     assert queries.unit_by_number(store, CELL, 0) is not None
     assert len(queries.siblings(store, CELL, 0, 0, limit=4)) <= 5
 

@@ -12,7 +12,7 @@ from flagged_board import Cells, flagged_board
 
 from results.boards.board import Board, board_json
 from results.export import exported
-from results.export.html import whisker
+from results.export.front_points import whisker
 
 FLAGS = {"copies": "collapsed", "broken net": "below floor", "guesses": "at chance", "single": "one seed"}
 

@@ -51,6 +51,8 @@ class Named(NamedTuple):
     x_bar: Span
     y_bar: Span
     bar_px: float = _BAR_PX
+    length_px: float | None = None
+    """width of the name; None: that of as many average letters"""
 
 
 class Offset(NamedTuple):
@@ -167,7 +169,8 @@ def _plane(
     for mark, offsets in zip(marks, candidates, strict=True):
         left, x, right = (_pixels(value, x_range, width) for value in (mark.x_bar[0], mark.x, mark.x_bar[1]))
         low, y, high = (_pixels(value, y_range, height) for value in (mark.y_bar[0], mark.y, mark.y_bar[1]))
-        r, half, length = mark.radius, mark.bar_px / 2, LETTER_PX * len(mark.name)
+        r, half = mark.radius, mark.bar_px / 2
+        length = LETTER_PX * len(mark.name) if mark.length_px is None else mark.length_px
         drawn += [(x - r, y - r, x + r, y + r), (left, y - half, right, y + half), (x - half, low, x + half, high)]
         for offset in offsets:
             start = x + offset.dx - {"left": 0.0, "center": 0.5, "right": 1.0}[offset.align] * length

@@ -9,8 +9,8 @@ import altair as alt
 
 from results.app.figures.spec import Spec, figure, hover, number_axis, rows
 from results.app.steering.finding import percent
-from results.app.theme import ACCENT, GREY, ORANGE
 from results.app.titles import distinct
+from results.pictures.theme import ACCENT, GREY, ORANGE
 from results.visible_text import names_text
 
 _BEFORE, _AFTER, _CONTROL = "before", "after", "random units"

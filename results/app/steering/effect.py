@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -11,7 +12,6 @@ import streamlit as st
 from results.app import chart, tables
 from results.app.figures.steering import steering_figure
 from results.app.gallery import Gallery
-from results.app.pictures import PictureTile
 from results.app.queries_steering import units_by_number
 from results.app.steering.finding import caution, steering_finding
 from results.app.steering.images import picture
@@ -22,6 +22,7 @@ from results.app.units.listing import Cell
 from results.app.units.notes import note
 from results.app.units.tiles import tile_grid
 from results.minus_sign import with_minus
+from results.pictures.tiles import PictureTile
 from results.store import Store
 from results.visible_text import names_text
 
@@ -34,11 +35,11 @@ def show_effect(answer: Mapping[str, Any], image: str, gallery: Gallery) -> None
     classes = most_changed(answer["classes"], _CLASSES)
     finding = steering_finding(classes)
     st.subheader(plain(finding), anchor=False)
-    if warning := caution(classes):
+    of_image = answer["images"][0]
+    if warning := caution(classes, of_image["divergence"], of_image["control_divergence"]):
         st.warning(warning)
     if classes:
         chart.show(steering_figure(classes), "steering", f"Probabilities before and after steering. {finding}.")
-    of_image = answer["images"][0]
     touched, side = of_image["touched"], int(answer["grid"])
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         if touched and side:
@@ -64,8 +65,11 @@ def show_steered_units(store: Store, cell: Cell, answer: Mapping[str, Any], gall
     """Show the units that were changed, the most similar labels with their images first."""
     units = sorted(answer["units"], key=lambda unit: (-unit["similarity"], unit["unit"]))
     st.subheader(f"{len(units):,} unit{'' if len(units) == 1 else 's'} changed", anchor=False)
-    note(f"Units whose label matches a concept, the most similar labels first; matched by {answer['matcher']}.")
-    rows = units_by_number(store, cell.id, [unit["unit"] for unit in units[:_TILES]])
+    note(
+        "Units whose label matches a concept, the most similar labels of each concept first. Matched by "
+        f"{answer['matcher']}."
+    )
+    rows = units_by_number(store, cell.id, first_of_each(units, _TILES))
     gallery.prepare(store, rows)
     gallery.prepare_maps(store, cell.id, rows)
     notes = {unit["unit"]: f"“{names_text([unit['concept']])}”: {factor_text(unit['factor'])}" for unit in units}
@@ -85,6 +89,15 @@ def show_steered_units(store: Store, cell: Cell, answer: Mapping[str, Any], gall
             "Units that were changed, with label, concept, similarity and factor.",
             column_config={"unit": st.column_config.LinkColumn(display_text=r"unit=(\d+)")},
         )
+
+
+def first_of_each(units: Sequence[Mapping[str, Any]], most: int) -> list[int]:
+    """Return the first units of each concept in turns, at most `most`."""
+    by_concept: dict[str, list[int]] = {}
+    for unit in units:
+        by_concept.setdefault(unit["concept"], []).append(int(unit["unit"]))
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*by_concept.values()))
+    return [unit for unit in turns if unit is not None][:most]
 
 
 def most_changed(classes: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:

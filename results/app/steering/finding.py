@@ -31,13 +31,21 @@ def steering_finding(classes: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def caution(classes: Sequence[Mapping[str, Any]]) -> str:
-    """Return a warning if random units change the class that changes most by half as much or more; else ""."""
+def caution(classes: Sequence[Mapping[str, Any]], divergence: float | None, by_chance: float | None) -> str:
+    """Return a warning if random units do about as much as the units of the concepts; else "".
+
+    Args:
+        classes: as for :func:`steering_finding`.
+        divergence: KL(before || after) in nats; None: undefined.
+        by_chance: the same with random units.
+    """
+    if divergence is not None and by_chance is not None and by_chance >= max(divergence, _LEAST):
+        return "Random units with a change of equal size change the predictions at least as much as these units do."
     if not classes:
         return ""
     most = max(classes, key=lambda each: abs(each["after"] - each["before"]))
-    change, by_chance = most["after"] - most["before"], most["control"] - most["before"]
-    if abs(change) < _LEAST or by_chance / change < 0.5:
+    change, of_control = most["after"] - most["before"], most["control"] - most["before"]
+    if abs(change) < _LEAST or of_control / change < 0.5:
         return ""
     return "Random units with a change of equal size do at least half of this: the concept explains little of it."
 

@@ -6,10 +6,11 @@ import streamlit as st
 
 from results.app import address
 from results.app.gallery import Gallery
-from results.app.pictures import OPACITY, Overlay, PictureTile, decode_ahead, embedded, strip
+from results.app.pictures import decode_ahead, embedded, strip
 from results.app.queries_steering import image_class, image_page
 from results.app.titles import plain, visible
 from results.app.units.notes import note
+from results.pictures.tiles import OPACITY, Overlay, PictureTile
 from results.store import Store
 from results.visible_text import names_text
 

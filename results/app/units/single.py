@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,13 @@ from results.app.gallery import Gallery, listed
 from results.app.pictures import embedded, strip
 from results.app.queries import Record
 from results.app.queries_units import UnitList
+from results.app.steering.choices import concepts_of
+from results.app.steering.client import worker
 from results.app.titles import plain, visible
 from results.app.units import facts, favourites
 from results.app.units.around import show_family, show_judged, show_near
 from results.app.units.concept_labels import MEANING as LABEL_MEANING
-from results.app.units.concept_labels import RANKS, concept_labels, label_sentences
+from results.app.units.concept_labels import RANKS, ConceptLabel, concept_labels, label_sentences
 from results.app.units.concepts import MEANING, concept_sentences
 from results.app.units.labels import labels_of
 from results.app.units.listing import Cell, address_of, listed_units
@@ -33,6 +35,7 @@ from results.pictures.heat_map import heat_map
 from results.pictures.tiles import OPACITY, Overlay, PictureTile
 from results.store import Store
 from results.store.unit_labels import TOP
+from results.visible_text import names_text
 
 _GRID_PX = 200
 _MAP_PX = 130
@@ -74,8 +77,10 @@ def show_unit(store: Store, cell: Cell, gallery: Gallery, asked: str, heading: A
     label = labels_of(store, cell.id, [unit]).get(number)
     heading.title(f"Unit {number}" + (f" · {plain(label)}" if label else ""))
     _sentences(unit)
-    for text in label_sentences(concept_labels(store, cell.id, [unit], most=RANKS).get(number, [])):
+    concept_names = concept_labels(store, cell.id, [unit], most=RANKS).get(number, [])
+    for text in label_sentences(concept_names):
         st.markdown(text, help=LABEL_MEANING)
+    _steer_link(cell, concept_names)
     for sentence in concept_sentences(store, cell.id, number):
         st.markdown(plain(sentence), help=MEANING)
     # Side by side on a wide page, one below the other on a narrow one.
@@ -132,6 +137,15 @@ def _step(units: UnitList, neighbour: str) -> None:
     if target is not None:
         st.session_state[_ON_PAGE] = target
         st.query_params["unit"] = str(target)
+
+
+def _steer_link(cell: Cell, labels: Sequence[ConceptLabel]) -> None:
+    """Show a link that amplifies the first label above its null, if this app can steer."""
+    best = next((label for label in labels if label.is_above_null), None)
+    # The form has commas between concepts: the first of a label's names.
+    if worker() is not None and best is not None and (names := concepts_of(best.label)):
+        words = f"Steer units of “{names_text(names[:1])}”"
+        navigation.link("steer", plain(words), cell=cell.id, scorer=best.scorer, amplify=names[0])
 
 
 def _sentences(unit: Record) -> None:

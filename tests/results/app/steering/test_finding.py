@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from results.app.figures.steering import steering_figure
 from results.app.screens.steer import suggested
 from results.app.steering.choices import ALL, SLIDERS, concepts_of, nearest
-from results.app.steering.effect import factor_text, most_changed, overlay
+from results.app.steering.effect import factor_text, first_of_each, most_changed, overlay
 from results.app.steering.finding import caution, steering_finding
 
 
@@ -37,13 +37,31 @@ def test_the_finding_is_the_class_that_changes_most(classes: list[dict[str, Any]
     assert steering_finding(classes) == finding
 
 
-def test_control_units_that_do_as_much_are_said() -> None:
-    assert "at least half" in caution([each("a", 0.1, 0.5, 0.31)]) and "at least half" in caution(
-        [each("a", 0.9, 0.1, 0.2)]
-    )
-    # A change in the other direction explains nothing of it.
-    assert caution([each("a", 0.5, 0.9, 0.1)]) == "" and caution([each("a", 0.1, 0.5, 0.29)]) == ""
-    assert caution([each("a", 0.1, 0.101, 0.101)]) == "" and caution([]) == ""
+@pytest.mark.parametrize(
+    ("classes", "divergences", "words"),
+    [
+        ([each("a", 0.1, 0.5, 0.31)], (1.0, 0.1), "at least half"),
+        ([each("a", 0.9, 0.1, 0.2)], (1.0, None), "at least half"),
+        ([each("a", 0.1, 0.5, 0.1)], (0.2, 0.3), "at least as much"),
+        ([], (0.2, 0.2), "at least as much"),
+        # A change in the other direction explains nothing of it.
+        ([each("a", 0.5, 0.9, 0.1)], (1.0, 0.5), ""),
+        ([each("a", 0.1, 0.5, 0.29)], (1.0, 0.1), ""),
+        ([each("a", 0.1, 0.101, 0.101)], (0.001, 0.002), ""),
+        ([], (None, None), ""),
+    ],
+)
+def test_random_units_that_do_as_much_are_said(
+    classes: list[dict[str, Any]], divergences: tuple[float | None, float | None], words: str
+) -> None:
+    warning = caution(classes, *divergences)
+    assert words in warning and bool(words) == bool(warning)
+
+
+def test_the_first_units_of_each_concept_are_shown_in_turns() -> None:
+    units = [{"unit": number, "concept": concept} for number, concept in enumerate("aaabca")]
+    assert first_of_each(units, 4) == [0, 3, 4, 1] and first_of_each(units, 99) == [0, 3, 4, 1, 2, 5]
+    assert first_of_each([], 4) == []
 
 
 def test_the_classes_that_change_most_are_shown_from_gain_to_loss() -> None:

@@ -10,12 +10,10 @@ from typing import Any
 import pandas as pd
 
 from results import ScoreRecord, Store
-from results.store.labels import record_cell_scores, unit_labels
+from results.store.labels import LEVEL, record_cell_scores, unit_labels
 
 #: Version of the definitions below.
 VERSION = 1
-#: Largest p-value of a label that counts. By chance, this share of the units has one.
-LEVEL = 0.05
 #: Fewest units that two scorers must both label above the null for an agreement.
 FEWEST_UNITS = 10
 

@@ -16,7 +16,7 @@ from harness import devices
 from harness.errors import UserError
 from harness.identity import digest
 from harness.progress import Reporter, Silent
-from harness.steering.label_scores import LEVEL, label_scores, record_agreement
+from harness.steering.label_scores import label_scores, record_agreement
 from harness.steering.scorers import SCORERS
 from harness.steering.scorers.base import Images, Scored, Scorer
 from harness.steering.stored_layers import StoredLayer, stored_layers
@@ -25,7 +25,7 @@ from harness.suites import Suite
 from methods import numerics
 from methods.plugin_calls import calling
 from results import ScoreRecord, Store
-from results.store.labels import LabellingRecord, labellings, record_labels, unit_labels
+from results.store.labels import LEVEL, LabellingRecord, labellings, record_labels, unit_labels
 from results.store.records import records_of
 
 #: Best labels that are stored per unit.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LABEL_METRICS = ("labelled_share", "distinct_labels", "label_agreement")
 
 #: Metrics that are added to a cell after it was measured, without a panel.
-ADDED_METRICS = (*LABEL_METRICS, "steering_effect", "steering_gain", "steering_collateral")
+ADDED_METRICS = (*LABEL_METRICS, "steering_effect", "steering_gain", "steering_collateral", "steering_change")
 
 #: Largest p-value of a label that counts. By chance, this share of the units has one.
 LEVEL = 0.05

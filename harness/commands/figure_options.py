@@ -23,11 +23,11 @@ class FigureOptions:
 
     figure: Annotated[
         str | None,
-        typer.Option(help="Write a figure instead (.png, .svg or .pdf): front, or units with their top images."),
+        typer.Option(help="Write a figure instead (.png, .svg or .pdf): front, steering, or units with their images."),
     ] = None
     cell: Annotated[
         str | None,
-        typer.Option(help="units: id of a finished cell, its first digits, or the name of a row with one cell."),
+        typer.Option(help="units, steering: id of a finished cell, its first digits, or the name of its row."),
     ] = None
     parent: Annotated[int | None, typer.Option(min=0, help="units: neuron whose sub-units are drawn.")] = None
     k: Annotated[
@@ -42,9 +42,12 @@ class FigureOptions:
     heat: Annotated[
         bool, typer.Option("--heat", help="units: draw where each unit is active, if the store has its maps.")
     ] = False
+    effect: Annotated[
+        int, typer.Option(min=1, help="steering: number of the kept effect of the cell; 1 is the newest.")
+    ] = 1
     images: Annotated[
         Path | None,
-        typer.Option(help="units: folder of the evaluation images; default: HARNESS_IMAGES, or the included ones."),
+        typer.Option(help="units, steering: folder of the images; default: HARNESS_IMAGES, or the included ones."),
     ] = None
     dpi: Annotated[int | None, typer.Option(help="Dots per inch of a figure as PNG, 50 to 600; default: 200.")] = None
     caption: Annotated[
@@ -68,7 +71,7 @@ class FigureOptions:
             UserError: if one was given.
         """
         if self.given:
-            raise UserError(f"{_spelled(self.given)}: only for figures; add --figure front or --figure units.")
+            raise UserError(f"{_spelled(self.given)}: only for figures; add --figure front, steering or units.")
 
     def write(self, store: Store, output: Path, others: Mapping[str, Any]) -> None:
         """Write the figure, and print where it is and what is missing on it.

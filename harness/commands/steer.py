@@ -40,7 +40,7 @@ class ConceptOptions:
         str, typer.Option(help="Patches per unit and image, those where it is most active: a number, or all.")
     ] = "50"
     scorer: Annotated[
-        str | None, typer.Option(help="Scorer whose labels are matched; default: the one that labelled last.")
+        str | None, typer.Option(help="Scorer whose labels are matched; default: the last, class names last of all.")
     ] = None
     matcher: Annotated[
         str | None,

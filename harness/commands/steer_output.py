@@ -112,6 +112,7 @@ def print_scores(scored: Sequence[SteeringScore], as_json: bool) -> None:
                         ("score", "steering_effect"),
                         ("gain", "steering_gain"),
                         ("collateral", "steering_collateral"),
+                        ("change", "steering_change"),
                     )
                 },
             }
@@ -119,7 +120,8 @@ def print_scores(scored: Sequence[SteeringScore], as_json: bool) -> None:
     print_table(rows)
     out(
         "Nats, less those of random units with a change of equal size. score = gain - collateral; gain: rise of a "
-        "class's log-odds on its images; collateral: KL on the other images; ± standard error over classes."
+        "class's log-odds on its images; collateral: KL on the other images; change: norm of the change over that of "
+        "the layer's output, a fraction; ± standard error over classes."
     )
 
 

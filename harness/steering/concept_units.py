@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.errors import UserError
@@ -10,7 +9,7 @@ from harness.steering.matchers import matcher_of
 from harness.steering.matching import matching_units
 from harness.steering.steered import SteeredUnit, SteerSettings
 from results import Store
-from results.store.labels import labellings, unit_labels
+from results.store.labels import preferred_labelling, unit_labels
 from results.visible_text import names_text
 
 
@@ -43,7 +42,7 @@ def concept_units(store: Store, cell_id: str, settings: SteerSettings) -> Matche
         raise UserError(
             f"The units of the cell {cell_id} have no labels: run `harness label --cell {cell_id[:8]}` first."
         )
-    chosen = labels[labels["scorer"] == (settings.scorer or _newest(store, cell_id, scorers))]
+    chosen = labels[labels["scorer"] == (settings.scorer or _default_scorer(store, cell_id))]
     matcher = matcher_of(settings.matcher)
     texts = [str(label) for label in chosen["label"]]
     distinct = list(dict.fromkeys(texts))
@@ -80,6 +79,6 @@ def concept_units(store: Store, cell_id: str, settings: SteerSettings) -> Matche
     return MatchedUnits(tuple(chosen_units[unit] for unit in sorted(chosen_units)), matcher.id)
 
 
-def _newest(store: Store, cell_id: str, scorers: Sequence[str]) -> str:
-    newest = labellings(store, [cell_id])["scorer"]
-    return next((str(name) for name in newest if name in scorers), scorers[0])
+def _default_scorer(store: Store, cell_id: str) -> str:
+    row = preferred_labelling(store, cell_id)
+    return "" if row is None else str(row["scorer"])

@@ -21,7 +21,7 @@ class SteerSettings(NamedTuple):
     nu: int | None = 50
     """patches per unit and image, those where it is most active; None: all"""
     scorer: str | None = None
-    """scorer whose labels are matched; None: the only one, or the one that labelled the cell last"""
+    """scorer whose labels are matched; None: the one that labelled the cell last, one by class names last of all"""
     matcher: str | None = None
     """text matcher (:func:`harness.steering.matchers.matcher_of`)"""
     threshold: float | None = None

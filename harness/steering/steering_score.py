@@ -9,6 +9,7 @@ alpha, at the patches where they are most active, on the *evaluation* images. Wi
     net(alpha) = gain - collateral, less the same with random units,
     score of c = mean of net over log alpha (trapezoids),    score = mean over classes, in nats.
 
+Methods that make larger changes with the same alpha can gain more, so the size of the change is a score of its own.
 The random units are drawn for each image among its other units that are active on it, so they amplify what the image
 shows too; their change has the norm of the change that they stand in for. The score of a draw of random units against
 another draw is 0 in expectation, since the two are exchangeable. The standard error is that of the mean over classes,
@@ -65,6 +66,8 @@ class ClassEffect(NamedTuple):
     collateral: float
     random_gain: float
     random_collateral: float
+    change: float
+    """norm of the change of the layer's output, as a fraction of that of the output; mean over images and log alpha"""
 
 
 class ClassTargets(NamedTuple):
@@ -150,18 +153,21 @@ def class_effects(
     effects = []
     for row, (number, mask) in enumerate(zip(targets.labels, targets.masks, strict=True)):
         inside, outside = labels == number, (labels != number) & (labels >= 0)
-        curves = np.zeros((4, len(settings.alphas)))
+        curves = np.zeros((5, len(settings.alphas)))
         for column, alpha in enumerate(settings.alphas):
             edit = edit_of(units[row], [], alpha=alpha, gamma=1.0, patches=settings.patches)
             seeds = [seed_of("steering score", settings.seed, number, draw) for draw in range(2)]
-            steered = passes.control(edit, seeds[1], progress) if random_units else passes.edited(edit, progress)[0]
+            steered, touched = passes.edited(edit, progress)
+            curves[4, column] = float(touched.change.mean())
+            if random_units:
+                steered = passes.control(edit, seeds[1], progress)
             for first, logits in ((0, steered.logits), (2, passes.control(edit, seeds[0], progress).logits)):
                 curves[first, column] = float(target_gain(clean.logits[inside], logits[inside], mask).mean())
                 curves[first + 1, column] = float(divergence(clean.logits[outside], logits[outside]).mean())
-        gain, side, random_gain, random_side = (over_log(settings.alphas, curve) for curve in curves)
+        gain, side, random_gain, random_side, change = (over_log(settings.alphas, curve) for curve in curves)
         score = (gain - side) - (random_gain - random_side)
         name = layer.prepared.evaluation.classes[number]
-        effects.append(ClassEffect(name, tuple(units[row]), score, gain, side, random_gain, random_side))
+        effects.append(ClassEffect(name, tuple(units[row]), score, gain, side, random_gain, random_side, change))
     return effects
 
 
@@ -174,17 +180,23 @@ def over_log(alphas: Sequence[float], values: Sequence[float] | np.ndarray) -> f
 
 
 def score_records(effects: Sequence[ClassEffect], settings: ScoreSettings) -> list[ScoreRecord]:
-    """Return the scores ``steering_effect``, ``steering_gain`` and ``steering_collateral`` of a cell."""
+    """Return the scores ``steering_effect``, ``steering_gain``, ``steering_collateral`` and ``steering_change``."""
     n = len(effects)
     params = {**settings._asdict(), "alphas": list(settings.alphas)}
     details = {"by_class": [{**effect._asdict(), "units": list(effect.units)} for effect in effects]}
     columns = {
-        "steering_effect": ([effect.score for effect in effects], "higher", details),
-        "steering_gain": ([effect.gain - effect.random_gain for effect in effects], "none", None),
-        "steering_collateral": ([effect.collateral - effect.random_collateral for effect in effects], "none", None),
+        "steering_effect": ([effect.score for effect in effects], "higher", "nats", details),
+        "steering_gain": ([effect.gain - effect.random_gain for effect in effects], "none", "nats", None),
+        "steering_collateral": (
+            [effect.collateral - effect.random_collateral for effect in effects],
+            "none",
+            "nats",
+            None,
+        ),
+        "steering_change": ([effect.change for effect in effects], "none", "fraction", None),
     }
     records = []
-    for metric, (values, direction, more) in columns.items():
+    for metric, (values, direction, unit, more) in columns.items():
         error = float(np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else None
         records.append(
             ScoreRecord(
@@ -195,7 +207,7 @@ def score_records(effects: Sequence[ClassEffect], settings: ScoreSettings) -> li
                 uncertainty=error,
                 uncertainty_kind=None if error is None else "classes",
                 n=n,
-                unit="nats",
+                unit=unit,
                 direction=direction,
                 details=more,
             )

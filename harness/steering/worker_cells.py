@@ -46,7 +46,7 @@ class WorkerCells:
     def listed(self) -> list[dict[str, Any]]:
         """Return the finished cells with a fit whose units are part of the network, with the scorers of their labels.
 
-        The scorer that labelled last comes first.
+        The scorer whose labels are matched by default comes first.
 
         Raises:
             StoreError: the store cannot be read.
@@ -60,7 +60,8 @@ class WorkerCells:
         return [
             {
                 **{name: row[name] for name in ("cell_id", "label", "backbone", "site", "token_seed", "init_seed")},
-                "scorers": scorers.get(row["cell_id"], []),
+                # As in `preferred_labelling`.
+                "scorers": sorted(scorers.get(row["cell_id"], []), key=lambda scorer: scorer == "classes"),
             }
             for row in records_of(self._store.cells())
             if self._is_steerable(row)

@@ -15,8 +15,8 @@ import pandas as pd
 
 from results.app.queries import Records, records
 from results.store import Store
+from results.store.class_labels import TOP
 from results.store.labels import LEVEL
-from results.store.unit_labels import TOP
 
 #: Top images that decide which units are near one another.
 NEAR_TOP = 20

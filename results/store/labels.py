@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from results.store import frames
-from results.store.records import ScoreRecord, row_of
+from results.store.records import ScoreRecord, records_of, row_of
 from results.store.rows import insert_rows
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LABEL_METRICS = ("labelled_share", "distinct_labels", "label_agreement")
 
 #: Metrics that are added to a cell after it was measured, without a panel.
-ADDED_METRICS = (*LABEL_METRICS, "steering_effect", "steering_gain", "steering_collateral")
+ADDED_METRICS = (*LABEL_METRICS, "steering_effect", "steering_gain", "steering_collateral", "steering_change")
 
 #: Largest p-value of a label that counts. By chance, this share of the units has one.
 LEVEL = 0.05
@@ -118,6 +118,16 @@ def all_labels(store: Store) -> pd.DataFrame:
         "u.null_score, u.p_value FROM unit_labels u JOIN labellings l USING (cell_id, labelling) JOIN cells c "
         "USING (cell_id) ORDER BY c.started_at, u.cell_id, l.scorer, l.labelled_at, u.labelling, u.unit, u.rank"
     )
+
+
+def preferred_labelling(store: Store, cell_id: str) -> Mapping[str, Any] | None:
+    """Return the row of the labelling that is shown by default: the newest, one by class names last; None without any.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    rows = records_of(labellings(store, [cell_id]))
+    return min(rows, key=lambda row: row["scorer"] == "classes", default=None)
 
 
 def unit_labels(

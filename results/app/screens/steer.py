@@ -37,7 +37,8 @@ def render() -> None:
             _teach(store)
             return
         try:
-            cells = steerable_cells(address)
+            with st.spinner("Waiting for the worker"):
+                cells = steerable_cells(address)
         except WorkerError as error:
             _failed(error)
             return

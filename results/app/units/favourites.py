@@ -18,7 +18,7 @@ from results.app.queries import cells, records
 from results.app.units.labels import label_text
 from results.csv_guard import csv_cell
 from results.store import Store
-from results.store.unit_labels import labelled
+from results.store.class_labels import labelled
 
 PARAMETER = "stars"
 #: Favourites of one cell in an address, which browsers cut when it is too long.

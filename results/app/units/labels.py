@@ -11,7 +11,7 @@ from results.app import data
 from results.app.queries import records
 from results.app.titles import visible
 from results.store import Store
-from results.store.unit_labels import labelled
+from results.store.class_labels import labelled
 
 
 def labels_of(store: Store, cell_id: str, units: Iterable[Mapping[str, Any] | None]) -> dict[int, str]:

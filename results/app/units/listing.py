@@ -18,7 +18,7 @@ from results.app.units.labels import labels_of
 from results.app.units.notes import note
 from results.app.units.tiles import tile_grid
 from results.store import Store
-from results.store.unit_labels import TOP
+from results.store.class_labels import TOP
 
 #: Fits rows of two, three, four and six tiles.
 PER_PAGE = 12

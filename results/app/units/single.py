@@ -34,7 +34,7 @@ from results.errors import StoreError
 from results.pictures.heat_map import heat_map
 from results.pictures.tiles import OPACITY, Overlay, PictureTile
 from results.store import Store
-from results.store.unit_labels import TOP
+from results.store.class_labels import TOP
 from results.visible_text import names_text
 
 _GRID_PX = 200

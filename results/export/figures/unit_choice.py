@@ -11,11 +11,12 @@ import numpy as np
 
 from results.boards.board import LARGEST
 from results.errors import StoreError
+from results.store.class_labels import labelled
 from results.store.explanations import explanations
 from results.store.frames import records
 from results.store.images import reference_cell
-from results.store.unit_labels import labelled
-from results.visible_text import one_line
+from results.store.labels import LEVEL, preferred_labelling, unit_labels
+from results.visible_text import bounded, one_line
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -121,7 +122,8 @@ def labels_of(store: Store, cell_id: str, units: Sequence[int]) -> tuple[dict[in
     """Return unit -> label, and what the labels are in words.
 
     Labels are the concepts that a judge gave, of several that of the one with the highest balanced accuracy. If no
-    unit has one, they are the commonest class among each unit's top images, with its number.
+    unit has one, they are concept labels (`preferred_labelling`), where these are above chance. If there is none
+    either, they are the commonest class among each unit's top images, with its number.
     """
     concepts: dict[int, tuple[float, str]] = {}
     for row in records(explanations(store, [cell_id], units)):
@@ -132,6 +134,17 @@ def labels_of(store: Store, cell_id: str, units: Sequence[int]) -> tuple[dict[in
             concepts.setdefault(row["unit"], (score, row["concept"]))
     if concepts:
         return {unit: concept for unit, (_, concept) in concepts.items()}, "concepts named by a judge"
+    chosen = preferred_labelling(store, cell_id)
+    if chosen is not None:
+        frame = unit_labels(store, cell_id, str(chosen["labelling"]), units, most=1)
+        above = {
+            int(row["unit"]): str(row["label"])
+            for row in records(frame)
+            if row["p_value"] is not None and row["p_value"] <= LEVEL
+        }
+        if above:
+            scorer = bounded(chosen["scorer"], 40)
+            return above, f"concept labels by the scorer {scorer}, where p <= {LEVEL} against permuted images"
     classes = {
         int(row["unit"]): f"{row['class_name']} ({row['n']}/{row['n_active']})"
         for row in records(labelled(store, cell_id, units))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -28,10 +30,15 @@ from harness.steering.captions import (
     captions_table,
 )
 from harness.steering.interventions import intervened
+from harness.steering.steered import SteerSettings
+from harness.steering.steered_captions import steer_captions, title_of
 from methods.base import Method
 from methods.disentangled import DisentangledLinear
 from results import open_store
+from results.export import figure
 from results.store import Store
+from results.store.labels import LabellingRecord, record_labels
+from results.store.steerings import steerings
 
 pytest.importorskip("transformers", reason="captions need the package transformers")
 pytestmark = [pytest.mark.run, pytest.mark.usefixtures("no_network")]
@@ -360,3 +367,41 @@ def test_invalid_requests_are_refused(folder: Path) -> None:
     ):
         with refused(sentence):
             CaptionModel.load(str(folder), **options)  # type: ignore[arg-type]
+
+
+def test_concepts_are_steered_and_kept(fits: Fits, model: CaptionModel, photo_folder: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(fits.store.path.parent, tmp_path / "copy") / fits.store.path.name
+    store, cell = open_store(path, read_only=False), fits["split"]
+    labels = pd.DataFrame(
+        {
+            "unit": range(6),
+            "rank": 1,
+            "label": ["dog", "dog", "cat", "cat", "tree", "tree"],
+            "score": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+            "null_score": 0.0,
+            "p_value": 0.01,
+        }
+    )
+    labelling = LabellingRecord(
+        cell_id=cell,
+        labelling="L",
+        scorer="clip",
+        version=1,
+        settings={},
+        n_units=6,
+        n_images=9,
+        labelled_at=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    record_labels(store, labelling, labels, [])
+    settings = SteerSettings(("dog",), ("cat",), alpha=40.0, gamma=-60.0, kappa=1, nu=3, matcher="words")
+    image = sorted(photo_folder.rglob("*.png"))[0]
+    steered = steer_captions(store, cell, model, [image], settings, keep=True)
+    assert [(unit.unit, unit.factor) for unit in steered.units] == [(1, 40.0), (3, -60.0)]
+    assert [each.setting for each in steered.captions] == [BASELINE, "-{cat} + {dog}"]
+    plain = caption_images(store, cell, model, [image], [Setting("x", (1,), (3,), 40.0, -60.0, 3)])
+    assert [each.caption for each in steered.captions] == [each.caption for each in plain]
+    (row,) = steerings(store, [cell]).to_dict("records")
+    assert row["kind"] == "captions" and row["settings"]["model"] == model.name
+    drawn = figure(store, "steering", cell=cell, images=photo_folder)
+    assert "Captions by greedy decoding" in drawn.caption
+    assert title_of(SteerSettings(("bus",), ())) == "+{bus}" and title_of(SteerSettings((), ("a", "b"))) == "-{a, b}"

@@ -17,7 +17,7 @@ from results import Store, open_store
 from results.app import queries, queries_units
 from results.app.queries import records
 from results.app.queries_units import FILTERS, NEAR_TOP, SORTS, UnitList
-from results.store.unit_labels import TOP, labelled
+from results.store.class_labels import TOP, labelled
 
 CELL = "elude-42"
 EVERYTHING = UnitList(CELL, "identity-42", filters=(), fingerprint=EVALUATION)

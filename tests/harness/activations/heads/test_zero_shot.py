@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_towers import SIDE, save_clip, save_siglip
+from tiny_towers import SIDE, WIDTH, save_clip, save_siglip
 from torch import Tensor
 
 from harness import backbones, datasets

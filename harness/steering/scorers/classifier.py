@@ -56,7 +56,8 @@ class Classifier(ProbabilityScorer):
 
     def identity(self, images: ImageSet) -> dict[str, Any]:
         """Return settings and weights."""
-        return {**self.settings.model_dump(mode="json"), **self.network.identity()}
+        settings = self.settings.model_dump(mode="json")
+        return {**settings, "backbone": self.network.name, **self.network.identity()}
 
     def probabilities(self, images: Images, progress: Progress) -> tuple[tuple[str, ...], Tensor]:
         """Return the names of the classes, and their probabilities."""

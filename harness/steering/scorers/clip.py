@@ -82,7 +82,9 @@ class Clip(ProbabilityScorer):
         concepts = digest(list(self.concepts))
         backbone, tower = self.network
         settings = self.settings.model_dump(mode="json")
-        return {**settings, **backbone.identity(), "text_tower": tower.fingerprint(), "concepts": concepts}
+        # Names without paths: the same model in another folder is the same.
+        named = {"model": backbone.name, "concepts": concepts, "text_tower": tower.fingerprint()}
+        return {**settings, **backbone.identity(), **named}
 
     def probabilities(self, images: Images, progress: Progress) -> tuple[tuple[str, ...], Tensor]:
         """Return the concepts, and their probabilities."""

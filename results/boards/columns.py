@@ -20,6 +20,7 @@ COLUMN_ORDER = (
         "steering_effect",
         "steering_gain",
         "steering_collateral",
+        "steering_change",
     ),
     *("stability", "stability_alive", "stability_writer", "token_sensitivity"),
     *("l0", "alive_fraction", "expansion_factor", "fit_seconds", "encode_macs"),
@@ -46,6 +47,7 @@ DETAILS = frozenset(
             "label_agreement",
             "steering_gain",
             "steering_collateral",
+            "steering_change",
         ),
     }
 )

@@ -66,6 +66,9 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
         "steering_collateral": Lead(
             "steering collateral", "change of predictions on images of other classes, less random units", "classes"
         ),
+        "steering_change": Lead(
+            "steering change", "norm of the change of the layer's output, as a share of the output's", "classes"
+        ),
     },
     "stability": {
         "stability": Lead("stability", "similarity of the units of two initialisation seeds"),

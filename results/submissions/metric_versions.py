@@ -17,7 +17,7 @@ NEWEST: Mapping[str, int] = {
     **dict.fromkeys(("nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"), 1),
     **dict.fromkeys(("autointerp", "autointerp_control", "autointerp_gap"), 1),
     **dict.fromkeys(("labelled_share", "distinct_labels", "label_agreement"), 1),
-    **dict.fromkeys(("steering_effect", "steering_gain", "steering_collateral"), 1),
+    **dict.fromkeys(("steering_effect", "steering_gain", "steering_collateral", "steering_change"), 1),
     **dict.fromkeys(("ms_score", "polysemanticity", "polysemanticity_null"), 1),
     **dict.fromkeys(("unit_overlap", "unit_overlap_across", "unique_units"), 1),
     **dict.fromkeys(("evidence_editable_units", "evidence_logits_gap", "evidence_gradients", "evidence_labels"), 1),

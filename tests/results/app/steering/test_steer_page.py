@@ -137,7 +137,7 @@ def test_the_finding_is_the_title_and_units_and_patches_are_shown(stub: Stub) ->
     written = texts(test)
     assert test.subheader[0].value.replace("\\", "") == "“dog” rises from 2.00 % to 47.0 %; random units: 3.00 %"
     assert "3 of 16 patches were changed" in written and "0.500 nats" in written and "0.010 nats" in written
-    assert "2 units changed" in written and "“dog”: × 5" in written and "matched by words@1" in written
+    assert "2 units changed" in written and "“dog”: × 5" in written and "Matched by words@1" in written
     table = test.get("dataframe")[0].value
     assert table["unit"].tolist() == ["units?cell=elude-42&unit=4", "units?cell=elude-42&unit=7"]
     assert table["label"].tolist() == ["dog", "dog house"] and table["factor"].tolist() == ["× 5", "× 5"]

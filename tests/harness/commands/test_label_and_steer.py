@@ -90,3 +90,36 @@ def test_mistakes_are_answered_with_one_sentence(folder: Path, arguments: tuple[
     done = called(folder, *arguments, code=2)
     assert words in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+PLUGIN = """
+import torch
+from harness.steering.scorers import SCORERS
+from harness.steering.scorers.base import ProbabilityScorer
+
+@SCORERS.register()
+class Bright(ProbabilityScorer):
+    name = "bright"
+    version = 1
+    description = "bright or dark"
+
+    def identity(self, images):
+        return self.settings.model_dump(mode="json")
+
+    def probabilities(self, images, progress):
+        {body}
+        pixels = [images.images.open(int(index)).convert("L").resize((4, 4)) for index in images.readable]
+        bright = torch.tensor([sum(each.getdata()) / 16 / 255 for each in pixels])
+        return ("bright", "dark"), torch.stack([bright, 1 - bright], 1)
+"""
+
+
+def test_a_scorer_of_a_plugin_is_listed_and_used_and_its_error_is_named(folder: Path) -> None:
+    (folder / "scorer.py").write_text(PLUGIN.format(body=""))
+    assert "bright or dark" in harness("list", "scorers", "--plugin", "scorer.py", cwd=folder).stdout
+    arguments = ("label", "--suite", "own.toml", "--plugin", "scorer.py", "--scorer", "bright", "--json")
+    (labelled,) = json.loads(called(folder, *arguments).stdout)
+    assert labelled["scorer"] == "bright" and {row["label"] for row in labelled["best"]} <= {"bright", "dark"}
+    (folder / "broken.py").write_text(PLUGIN.replace('"bright"', '"broken"', 1).format(body="1 / 0"))
+    done = called(folder, "label", "--suite", "own.toml", "--plugin", "broken.py", "--scorer", "broken", code=2)
+    assert "broken" in done.stderr and "ZeroDivisionError" in done.stderr and "Traceback" not in done.stderr

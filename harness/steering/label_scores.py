@@ -25,6 +25,8 @@ def label_scores(labels: pd.DataFrame, settings: Mapping[str, Any], *, n_units: 
       permuted images. By chance it is 0.05. Its standard error is that of a share of units.
     - ``distinct_labels``: number of different best labels of these units.
 
+    The share is not ranked if the scorer's network is the one that is labelled.
+
     Args:
         labels: rows of the table ``unit_labels``; only those of rank 1 count.
         settings: of the labelling; scores of other settings are not ranked together.
@@ -47,7 +49,8 @@ def label_scores(labels: pd.DataFrame, settings: Mapping[str, Any], *, n_units: 
             uncertainty_kind="units" if n else None,
             n=n,
             unit="fraction",
-            direction="higher",
+            # A network finds its own classes in its units: that ranks nothing.
+            direction="none" if settings.get("own_network") else "higher",
             details=details,
         ),
         ScoreRecord(

@@ -133,6 +133,7 @@ def _label_layer(
                 "split": split,
             }
         if identities[scorer.name].get("weights") == prepared.backbone.fingerprint():
+            identities[scorer.name]["own_network"] = True
             reporter.say_once(
                 f"The scorer {scorer.name} names units of {prepared.title} with the same network: the labels repeat "
                 "what it predicts, and their share above the null says little. Another scorer is independent of it."

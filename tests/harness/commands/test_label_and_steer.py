@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from command_line import harness
 
+from results import open_store
+
 pytestmark = pytest.mark.run
 
 SUITE = """
@@ -54,6 +56,9 @@ def test_units_are_labelled_and_steered(folder: Path) -> None:
     labelled = called(folder, "label", "--suite", "own.toml", *scorers, "--top", "2")
     assert "the same network" in labelled.stderr + labelled.stdout
     assert "2 labellings computed, 0 kept" in labelled.stdout and "p <= 0.05 against permuted images" in labelled.stdout
+    scores = open_store(folder / "r.duckdb").scores()
+    directions = scores[scores["metric"] == "labelled_share"]
+    assert sorted(directions["direction"]) == ["higher", "none"], "EfficientNet-Lite0 names its own units"
     again = json.loads(
         called(folder, "label", "--suite", "own.toml", "--scorer", "classes", "--json", "--top", "1").stdout
     )

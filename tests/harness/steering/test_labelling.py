@@ -132,6 +132,8 @@ def test_scores_of_labels() -> None:
     share, distinct = label_scores(frame, {"images": "x", "scorer": "s"}, n_units=9)
     assert share.value == 0.75 and share.n == 4 and share.params == {"scorer": "s"}
     assert distinct.value == 2 and distinct.n == 3
+    assert share.direction == "higher"
+    assert label_scores(frame, {"own_network": True}, n_units=9)[0].direction == "none"
     empty = label_scores(frame[:0], {}, n_units=9)
     assert np.isnan(empty[0].value) and empty[1].value == 0
 

@@ -46,5 +46,6 @@ class Classes(Scorer):
         # Nothing can be said of a unit that is silent, or equally active everywhere.
         constant = activations.amax(0) == activations.amin(0)
         scores[constant] = torch.nan
-        null = null_of_best(activations, members, n_draws=self.settings.draws, seed=self.settings.seed)
+        settings = self.settings
+        null = null_of_best(activations, members, n_draws=settings.draws, seed=settings.seed, device=images.device)
         return Scored(images.images.classes, scores, null)

@@ -7,6 +7,7 @@ only if they are read, edited, or used to compute the output (``materialised``).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -193,15 +194,18 @@ class DisentangledLinear(nn.Module):
         Raises:
             UserError: if a sub-unit does not exist.
         """
-        for unit in self._indices(units).tolist():
+        chosen = self._indices(units).tolist()
+        self._forget_patch_edits(chosen)
+        for unit in chosen:
             self._edits[unit] = (float(scale), float(offset))
         self._compile_edits()
 
     def edit_patches(self, units: Units, *, scale: float, patches: int | None, prefix_tokens: int = 0) -> None:
         """Scale these sub-units from now on, but only at the positions of each image at which they are most active.
 
-        ``out_u = a_u + sum over these sub-units i of u (scale - 1) (w_i q + b_i)`` at those positions, beside what
-        :meth:`edit` adds. The input must be (..., T, d_in), with the T positions of one image, or (..., d_in, H, W).
+        ``out_u = a_u + sum over these sub-units i of u (scale - 1) (w_i q + b_i)`` at those positions, in place of
+        earlier edits of these sub-units. The input must be (..., T, d_in), with the T positions of one image, or
+        (..., d_in, H, W).
 
         Args:
             scale: factor of the activation; 0 removes it.
@@ -211,10 +215,17 @@ class DisentangledLinear(nn.Module):
         Raises:
             UserError: if a sub-unit does not exist, or a number is negative.
         """
-        if prefix_tokens < 0 or (patches is not None and patches < 0):
-            raise UserError(f"patches = {patches} and prefix_tokens = {prefix_tokens} must not be negative.")
+        whole = [prefix_tokens] if patches is None else [prefix_tokens, patches]
+        if not all(isinstance(number, int) and number >= 0 for number in whole) or not math.isfinite(scale):
+            raise UserError(
+                f"patches = {patches} and prefix_tokens = {prefix_tokens} must be whole numbers that are not negative, "
+                f"and scale = {scale} a finite number."
+            )
         chosen = self._indices(units).tolist()
         self._forget_patch_edits(chosen)
+        for unit in chosen:
+            self._edits.pop(unit, None)
+        self._compile_edits()
         if chosen:
             self._patch_edits.setdefault((patches, prefix_tokens), {}).update(dict.fromkeys(chosen, float(scale)))
 

@@ -48,7 +48,9 @@ def label(
     cell: Annotated[
         list[str] | None, typer.Option(help="Only this cell: its id, first digits, or the name of a row with one cell.")
     ] = None,
-    top: Annotated[int, typer.Option(help="Units whose labels are printed, per cell: the highest scores.", min=0)] = 5,
+    top: Annotated[
+        int, typer.Option(help="Units whose labels are printed, per cell: those furthest above the null.", min=0)
+    ] = 5,
     again: Annotated[bool, typer.Option("--again", help="Also compute labels again that are stored.")] = False,
     scale: ScaleOption = None,
     plugin: PluginOption = None,
@@ -89,7 +91,10 @@ def label(
     if as_json:
         return print_json([_as_json(each, best[each.cell_id, each.labelling]) for each in cells])
     print_table([_row(each) for each in cells])
-    out("labelled: units whose best label has p <= 0.05 against permuted images; 5 % by chance.")
+    out(
+        "labelled: units whose best label has p <= 0.05 against permuted images; chance: the same for images permuted "
+        "for all units together, ± their standard deviation."
+    )
     for each in cells if top else ():
         out(f"\n{each.label} at {each.layer}, token seed {each.token_seed}, by {each.scorer}:")
         print_table(best[each.cell_id, each.labelling])
@@ -135,19 +140,28 @@ def _best(store: Any, cell: LabelledCell, top: int) -> list[dict[str, Any]]:
 
 def _row(cell: LabelledCell) -> dict[str, Any]:
     scores = {score.metric: score for score in cell.scores}
-    share, distinct = scores["labelled_share"], scores["distinct_labels"]
-    error = "" if share.uncertainty is None else f" ± {100 * share.uncertainty:.1f}"
-    is_number = share.value is not None and share.value == share.value
+    share, distinct = scores.get("labelled_share"), scores.get("distinct_labels")
     return {
         "layer": cell.layer,
         "method": cell.label,
         "token_seed": cell.token_seed,
         "scorer": cell.scorer,
         "units": cell.n_units,
-        "labelled_%": f"{100 * share.value:.1f}{error}" if is_number and share.value is not None else "",
-        "distinct_labels": "" if distinct.value is None else int(distinct.value),
+        "labelled_%": "" if share is None else _percent(share.value),
+        "chance_%": "" if share is None else _chance(share),
+        "distinct_labels": "" if distinct is None or distinct.value is None else int(distinct.value),
         "": "kept" if cell.kept else "",
     }
+
+
+def _chance(share: Any) -> str:
+    chance = _percent((share.details or {}).get("chance"))
+    return chance if share.uncertainty is None or not chance else f"{chance} ± {_percent(share.uncertainty)}"
+
+
+def _percent(value: Any) -> str:
+    is_number = isinstance(value, (int, float)) and value == value
+    return f"{100 * value:.1f}" if is_number else ""
 
 
 def _as_json(cell: LabelledCell, best: list[dict[str, Any]]) -> dict[str, Any]:

@@ -52,6 +52,9 @@ class ConceptOptions:
     threshold: Annotated[
         float | None, typer.Option(help="Similarity that a label must exceed; default: that of the matcher.")
     ] = None
+    all_labels: Annotated[
+        bool, typer.Option("--all-labels", help="Also match labels that are not above their null (p > 0.05).")
+    ] = False
     controls: Annotated[int, typer.Option(help="Draws of random units for the control.", min=1, max=1000)] = 3
     seed: Annotated[int, typer.Option(help="Random seed of the random units.", min=0, max=MOST_SEED)] = 0
 
@@ -138,8 +141,9 @@ def steer(
     load_plugins(plugin)
     open_store(compute.store).cells()
     if score:
-        names = ("amplify", "suppress", "scorer", "matcher", "threshold")
-        given = {name: getattr(concepts, name) for name in names}
+        defaults = ConceptOptions()
+        names = ("amplify", "suppress", "scorer", "matcher", "threshold", "alpha", "gamma", "all_labels", "controls")
+        given = {name: getattr(concepts, name) for name in names if getattr(concepts, name) != getattr(defaults, name)}
         _refuse("--score", **given, image=image, keep=keep, captions=captions, prompt=prompt)
     elif method or random_units:
         raise UserError("--method and --random-units belong to --score: add it, or leave them out.")
@@ -196,6 +200,8 @@ def steer(
 
 
 def _refuse(option: str, **others: Any) -> None:
-    given = [f"--{name}" for name, value in others.items() if value not in (None, [], False)]
+    given = [
+        f"--{name.replace('_', '-')}" for name, value in others.items() if value is not None and value is not False
+    ]
     if given:
         raise UserError(f"{', '.join(given)} cannot be used with {option}, which steers the classes of the images.")

@@ -1,4 +1,4 @@
-"""What ``harness steer`` prints."""
+"""Printing of ``harness steer``."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ def print_steered(steered: Steered, as_json: bool) -> None:
             for name in dict.fromkeys(rows)
         ]
     )
+    if steered.n_uncontrolled:
+        out(f"On {steered.n_uncontrolled} images no other unit is active: their control is the unmodified network.")
     divergence = sum(image.divergence for image in steered.images) / n
     of_control = sum(image.control_divergence for image in steered.images) / n
     out(f"Change of the distribution, KL(before || after): {divergence:.3f} nats; control {of_control:.3f}.")
@@ -74,6 +76,7 @@ def _print_units(units: Sequence[SteeredUnit]) -> None:
                 "label": unit.label,
                 "concept": unit.concept,
                 "similarity": f"{unit.similarity:.2f}",
+                "p": "" if unit.p_value is None else f"{unit.p_value:.3f}",
                 "factor": f"{unit.factor:g}",
             }
             for unit in units[:_MOST_UNITS]
@@ -107,7 +110,7 @@ def print_scores(scored: Sequence[SteeringScore], as_json: bool) -> None:
                 "method": each.label,
                 "token_seed": each.token_seed,
                 **{
-                    title: _number(scores[metric]) if metric in scores else each.problem
+                    title: _number(scores[metric]) if metric in scores else ""
                     for title, metric in (
                         ("score", "steering_effect"),
                         ("gain", "steering_gain"),
@@ -118,6 +121,9 @@ def print_scores(scored: Sequence[SteeringScore], as_json: bool) -> None:
             }
         )
     print_table(rows)
+    for each in scored:
+        if each.problem:
+            out(f"{each.label} at {each.layer}, token seed {each.token_seed}: {each.problem}")
     out(
         "Nats, less those of random units with a change of equal size. score = gain - collateral; gain: rise of a "
         "class's log-odds on its images; collateral: KL on the other images; change: norm of the change over that of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan, nan
 from typing import NamedTuple
 
 from harness.errors import UserError
@@ -9,7 +10,7 @@ from harness.steering.matchers import matcher_of
 from harness.steering.matching import matching_units
 from harness.steering.steered import SteeredUnit, SteerSettings
 from results import Store
-from results.store.labels import preferred_labelling, unit_labels
+from results.store.labels import LEVEL, preferred_labelling, unit_labels
 from results.visible_text import names_text
 
 
@@ -44,7 +45,17 @@ def concept_units(store: Store, cell_id: str, settings: SteerSettings) -> Matche
         )
     chosen = labels[labels["scorer"] == (settings.scorer or _default_scorer(store, cell_id))]
     matcher = matcher_of(settings.matcher)
+    if not settings.all_labels:
+        # A label that random images would have got says nothing about the unit.
+        above = chosen[~(chosen["p_value"] > LEVEL)]
+        if len(chosen) and not len(above):
+            raise UserError(
+                f"No label of the cell {cell_id} is above its null (p <= {LEVEL}): label more images, or match all "
+                "labels (--all-labels)."
+            )
+        chosen = above
     texts = [str(label) for label in chosen["label"]]
+    p_values = chosen["p_value"].to_numpy(dtype=float, na_value=nan)
     distinct = list(dict.fromkeys(texts))
     similarity = matcher.similarity(concepts, distinct)
     column = {text: number for number, text in enumerate(distinct)}
@@ -72,6 +83,7 @@ def concept_units(store: Store, cell_id: str, settings: SteerSettings) -> Matche
                 texts[number],
                 float(of_labels[number]),
                 settings.alpha if is_amplified else settings.gamma,
+                None if isnan(p_values[number]) else float(p_values[number]),
             )
             other = chosen_units.get(unit)
             if other is None or other.factor != candidate.factor or other.similarity <= candidate.similarity:

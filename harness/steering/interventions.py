@@ -23,6 +23,9 @@ from methods.base import Method
 from methods.patch_choice import strongest
 from methods.plugin_calls import calling
 
+#: Largest factor of an activation.
+LARGEST_FACTOR = 1e6
+
 
 class Edit(NamedTuple):
     """Factors of the activations of some units."""
@@ -57,8 +60,10 @@ def edit_of(
         UserError: if alpha or gamma is not a finite number.
     """
     for name, value in (("alpha", alpha), ("gamma", gamma)):
-        if not math.isfinite(value):
-            raise UserError(f"{name} = {value}: give a finite factor of the activations, such as 5 or -50.")
+        if not math.isfinite(value) or abs(value) > LARGEST_FACTOR:
+            raise UserError(
+                f"{name} = {value}: give a factor of the activations between -1e6 and 1e6, such as 5 or -50."
+            )
     factors = dict.fromkeys(suppress, gamma) | dict.fromkeys(amplify, alpha)
     units = sorted(factors)
     return Edit(
@@ -104,6 +109,11 @@ def intervened(method: Method, edit: Edit, q: Tensor, a: Tensor, positions: Tens
         none = a.new_zeros((*a.shape[:2], 0))
         return Intervened(a, none, none.bool())
     eligible = None if edit.prefix else positions.to(a.device) >= 0
+    if eligible is not None and not bool(eligible.any()):
+        raise UserError(
+            f"The tokens of the layer have no place in the image (CLS or registers only), so {method.spec.name} has no "
+            "patches to edit: choose a layer with patches."
+        )
     x = q if method.spec.reads == "input" else a
     with calling(METHODS, method.spec.name):
         if isinstance(method, AdditiveSplit):
@@ -119,7 +129,8 @@ def _of_split(
     touched = strongest(activations, edit.patches, eligible)
     change = activations * (edit.factors.to(activations) - 1) * touched
     parents = method.parent.to(a.device)[units]
-    return Intervened(a.index_add(-1, parents, change.to(a.dtype)), activations, touched)
+    output = a.index_add(-1, parents, change.to(a.dtype))
+    return Intervened(_checked(method, "decode", output, tuple(a.shape)), activations, touched)
 
 
 def _of_codes(method: Method, edit: Edit, units: Tensor, x: Tensor, a: Tensor, eligible: Tensor | None) -> Intervened:
@@ -194,7 +205,7 @@ def _decoded_change(method: Method, codes: Tensor, change: Tensor, x: Tensor, a:
     return result
 
 
-def _checked(method: Method, call: str, result: Tensor, shape: tuple[int, int]) -> Tensor:
+def _checked(method: Method, call: str, result: Tensor, shape: tuple[int, ...]) -> Tensor:
     if not isinstance(result, Tensor) or tuple(result.shape) != shape:
         what = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise UserError(f"{method.spec.name}.{call} returns {what}; it must return a tensor of the shape {shape}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,27 +10,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from harness import devices
-from harness.errors import UserError
-from harness.identity import digest
+from harness.datasets.base import ImageSet
+from harness.errors import UserError, first_line
+from harness.identity import digest, seed_of
 from harness.progress import Reporter, Silent
-from harness.steering.label_scores import label_scores, record_agreement
+from harness.steering.label_scores import label_scores, n_above, record_agreement
+from harness.steering.label_table import labels_frame, require_scored
 from harness.steering.scorers import SCORERS
-from harness.steering.scorers.base import Images, Scored, Scorer
+from harness.steering.scorers.base import Images, Scorer
 from harness.steering.stored_layers import StoredLayer, stored_layers
 from harness.steering.unit_activations import SPLITS, UnitActivations, unit_activations
 from harness.suites import Suite
 from methods import numerics
 from methods.plugin_calls import calling
 from results import ScoreRecord, Store
-from results.store.labels import LEVEL, LabellingRecord, labellings, record_labels, unit_labels
+from results.store.labels import LABEL_METRICS, LEVEL, LabellingRecord, labellings, record_labels, unit_labels
 from results.store.records import records_of
-
-#: Best labels that are stored per unit.
-RANKS = 5
-#: Quantile of the null above which a unit counts as labelled.
-NULL_QUANTILE = 0.95
 
 
 class LabelledCell(NamedTuple):
@@ -121,62 +118,87 @@ def _label_layer(
 ) -> list[LabelledCell]:
     prepared = layer.prepared
     images = prepared.evaluation if split == "evaluation" else prepared.probing
-    identities = {}
-    for scorer in scorers:
-        with calling(SCORERS, scorer.name):
-            # Before anything is encoded: it says what does not fit.
-            identities[scorer.name] = {
-                "scorer": scorer.name,
-                "version": scorer.version,
-                **scorer.identity(images),
-                "images": images.fingerprint,
-                "split": split,
-            }
-        if identities[scorer.name].get("weights") == prepared.backbone.fingerprint():
-            identities[scorer.name]["own_network"] = True
-            reporter.say_once(
-                f"The scorer {scorer.name} names units of {prepared.title} with the same network: the labels repeat "
-                "what it predicts, and their share above the null says little. Another scorer is independent of it."
-            )
+    identities = {scorer.name: _identity(scorer, layer, images, split, reporter) for scorer in scorers}
     labelled = []
     for number, cell in enumerate(layer.cells):
         reporter.progress(number, len(layer.cells), f"cells labelled at {prepared.title}")
-        stored = labellings(store, [cell["cell_id"]])
-        of_cell: list[LabelledCell] = []
+        stored = set(labellings(store, [cell["cell_id"]])["labelling"])
         activations: UnitActivations | None = None
+        of_cell = []
         for scorer in scorers:
             identity = identities[scorer.name]
             name = digest(identity)
-            kept = not anew and name in set(stored["labelling"])
-            if not kept:
+            is_kept = not anew and name in stored
+            if not is_kept:
                 if activations is None:
-                    activations = unit_activations(layer.method(cell), layer, split, progress=reporter.progress)
-                with calling(SCORERS, scorer.name):
-                    given = Images(images, activations.image, str(prepared.backbone.device), layer.cache)
-                    scored = scorer.score(activations.values, given, progress=reporter.progress)
-                    _require_scores(scorer, scored, activations.values.shape[1])
-                _record(store, cell, scorer, identity, scored, len(activations.image))
-            of_cell.append(_labelled(store, cell, prepared.title, scorer, name, kept))
-        record_agreement(store, cell["cell_id"], [each.labelling for each in of_cell])
+                    try:
+                        activations = unit_activations(layer.method(cell), layer, split, progress=reporter.progress)
+                    except UserError as error:
+                        # The other cells are labelled all the same.
+                        reporter.say(f"{cell['label']} ({cell['cell_id']}) was not labelled: {error}")
+                        break
+                given = Images(images, activations.image, str(prepared.backbone.device), layer.cache)
+                _label(store, cell, scorer, identity, activations.values, given, reporter)
+            of_cell.append(_labelled(store, cell, prepared.title, scorer, name, is_kept))
+        record_agreement(store, cell["cell_id"])
         labelled += of_cell
     return labelled
 
 
-def _require_scores(scorer: Scorer, scored: Scored, n_units: int) -> None:
-    """Raise UserError unless a scorer returned one score per unit and concept, and a null per unit."""
-    expected = (n_units, len(scored.concepts))
-    if tuple(scored.scores.shape) != expected or scored.null.ndim != 2 or scored.null.shape[1] != n_units:
-        raise UserError(
-            f"The scorer {scorer.name} returns scores {tuple(scored.scores.shape)} and a null "
-            f"{tuple(scored.null.shape)} for {n_units} units and {len(scored.concepts)} concepts: scores must be "
-            f"{expected} and the null (draws, {n_units})."
+def _identity(scorer: Scorer, layer: StoredLayer, images: ImageSet, split: str, reporter: Reporter) -> dict[str, Any]:
+    """Return everything that labels depend on; before anything is encoded, since it says what does not fit."""
+    with calling(SCORERS, scorer.name):
+        of_scorer = scorer.identity(images)
+        if not isinstance(of_scorer, dict):
+            raise UserError(f"The scorer {scorer.name}.identity returns a {type(of_scorer).__name__}, not a dict.")
+        try:
+            digest(of_scorer)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UserError(
+                f"The scorer {scorer.name}.identity returns what is no JSON ({first_line(error)}): use texts, finite "
+                "numbers, lists and dicts."
+            ) from error
+    identity = {
+        **of_scorer,
+        "scorer": scorer.name,
+        "version": scorer.version,
+        "images": images.fingerprint,
+        "split": split,
+    }
+    if of_scorer.get("weights") == layer.prepared.backbone.fingerprint():
+        identity["own_network"] = True
+        reporter.say_once(
+            f"The scorer {scorer.name} names units of {layer.prepared.title} with the same network: the labels repeat "
+            "what it predicts, and their share above the null says little. Another scorer is independent of it."
         )
+    return identity
 
 
-def _record(
-    store: Store, cell: Mapping[str, Any], scorer: Scorer, identity: Mapping[str, Any], scored: Scored, n_images: int
+def _label(
+    store: Store,
+    cell: Mapping[str, Any],
+    scorer: Scorer,
+    identity: Mapping[str, Any],
+    activations: Tensor,
+    given: Images,
+    reporter: Reporter,
 ) -> None:
-    labels = labels_frame(scored)
+    """Compute and store the labels of one cell by one scorer."""
+    n_images, n_units = activations.shape
+
+    def scored(values: Tensor) -> pd.DataFrame:
+        with calling(SCORERS, scorer.name):
+            # A copy: a scorer of a plugin may work in place.
+            result = scorer.score(values.clone(), given, progress=reporter.progress)
+            return labels_frame(require_scored(scorer, result, n_units))
+
+    labels = scored(activations)
+    shares = []
+    for draw in range(scorer.settings.tables):
+        generator = np.random.default_rng(seed_of("permuted table", scorer.settings.seed, draw))
+        # All units together: they depend on one another, so chance is no binomial.
+        permuted = scored(activations[torch.from_numpy(generator.permutation(n_images))])
+        shares.append(n_above(permuted) / max(n_units, 1))
     record = LabellingRecord(
         cell_id=cell["cell_id"],
         labelling=digest(dict(identity)),
@@ -187,33 +209,8 @@ def _record(
         n_images=n_images,
         labelled_at=datetime.now(UTC),
     )
-    record_labels(store, record, labels, label_scores(labels, identity, n_units=scored.scores.shape[0]))
-
-
-def labels_frame(scored: Scored) -> pd.DataFrame:
-    """Return one row per unit and rank with the columns of :data:`results.store.labels.COLUMNS`, best labels first.
-
-    Of equal scores, that of the earlier concept comes first. Units without a finite score have no row.
-    """
-    scores = scored.scores.double().masked_fill(~torch.isfinite(scored.scores), -math.inf)
-    best, concept = scores.sort(dim=1, descending=True, stable=True)
-    best, concept = best[:, :RANKS], concept[:, :RANKS]
-    null = scored.null.double()
-    quantile = torch.nanquantile(null, NULL_QUANTILE, dim=0)
-    n_draws = (~null.isnan()).sum(0)
-    p_value = torch.stack([((null >= best[:, rank]).sum(0) + 1) / (n_draws + 1) for rank in range(best.shape[1])], 1)
-    unit, rank = torch.isfinite(best).nonzero(as_tuple=True)
-    known = n_draws[unit] > 0
-    return pd.DataFrame(
-        {
-            "unit": unit.numpy().astype(np.int32),
-            "rank": (rank + 1).numpy().astype(np.int32),
-            "label": [scored.concepts[number] for number in concept[unit, rank].tolist()],
-            "score": best[unit, rank].numpy(),
-            "null_score": quantile[unit].numpy(),
-            "p_value": torch.where(known, p_value[unit, rank], math.nan).numpy(),
-        }
-    )
+    scores = label_scores(labels, identity, n_units=n_units, chance_shares=shares)
+    record_labels(store, record, labels, scores)
 
 
 def best_labelled(store: Store, cell_id: str, labelling: str, n: int) -> list[dict[str, Any]]:
@@ -229,11 +226,19 @@ def best_labelled(store: Store, cell_id: str, labelling: str, n: int) -> list[di
 
 
 def _labelled(
-    store: Store, cell: Mapping[str, Any], layer: str, scorer: Scorer, labelling: str, kept: bool
+    store: Store, cell: Mapping[str, Any], layer: str, scorer: Scorer, labelling: str, is_kept: bool
 ) -> LabelledCell:
     labels = unit_labels(store, cell["cell_id"], labelling, most=1)
-    row = labellings(store, [cell["cell_id"]]).set_index("labelling").loc[labelling]
-    scores = label_scores(labels, row["settings"], n_units=cell["n_units"])
+    scores = tuple(
+        ScoreRecord(
+            **{name: row[name] for name in ("metric", "value", "uncertainty", "unit", "direction", "details")},
+            n=row["n"],
+            version=int(row["version"]),
+            params=row["params"],
+        )
+        for row in records_of(store.scores(cell_id=cell["cell_id"]))
+        if row["metric"] in LABEL_METRICS and (row["details"] or {}).get("labelling") == labelling
+    )
     return LabelledCell(
-        cell["cell_id"], cell["label"], layer, cell["token_seed"], scorer.name, labelling, len(labels), kept, scores
+        cell["cell_id"], cell["label"], layer, cell["token_seed"], scorer.name, labelling, len(labels), is_kept, scores
     )

@@ -9,8 +9,10 @@ section 3.2 and its published code. For a unit with the images ``x_1, x_2, ...``
 where ``P[x, c]`` is the probability of the concept c given the image x, ``p_i`` the probability that image i belongs to
 the unit's images B, and ``p_k(c)`` the mean of ``p(B | c)`` over all units, a measure of how common the concept is.
 
-One extension: a unit that is active on fewer than k images is scored on these alone, and compared with the same number
-of images of the other units. If all units are active on k images, the values are those of the published code.
+Two extensions. A unit that is active on fewer than k images is scored on these alone, and compared with the same number
+of images of the other units. And a unit is left out of its own ``p_k(c)``: in the published code, where it is among the
+units of the mean, no score exceeds the log of their number, so that units of a small layer could not be told from
+chance. ``only_active=False, leave_out=False`` gives the values of the published code.
 """
 
 from __future__ import annotations
@@ -33,15 +35,21 @@ class SoftWPMI(NamedTuple):
     """Scores of the concepts for the units, and what their null needs."""
 
     scores: Tensor
-    """(n_units, n_concepts) float32; -inf for units without an active image"""
+    """(n_units, n_concepts) float32; -inf for units without an active image, or without another unit to compare with"""
     n_images: Tensor
     """(n_units,) int64 number of images that each unit was scored on, at most k"""
     log_common: Tensor
-    """(k, n_concepts) ``log p_j(c)`` for the first j + 1 images"""
+    """(k, n_concepts) ``lam log p_j(c)`` of all units for the first j + 1 images; -inf where no unit has as many"""
 
 
 def soft_wpmi(
-    probabilities: Tensor, activations: Tensor, *, top_k: int, lam: float = 1.0, only_active: bool = True
+    probabilities: Tensor,
+    activations: Tensor,
+    *,
+    top_k: int,
+    lam: float = 1.0,
+    only_active: bool = True,
+    leave_out: bool = True,
 ) -> SoftWPMI:
     """Score every concept for every unit.
 
@@ -51,13 +59,14 @@ def soft_wpmi(
         top_k: number of images k; at most n.
         lam: weight of how common the concept is.
         only_active: leave out images on which the unit is not positive; False: as the published code.
+        leave_out: compare a unit with the others; False: with all units, itself included, as the published code.
     """
     n_units, n_concepts = activations.shape[1], probabilities.shape[1]
     k = min(top_k, len(probabilities))
     n_images = (activations > 0).sum(0).clamp(max=k) if only_active else torch.full((n_units,), k)
     order = activations.argsort(dim=0, descending=True, stable=True)[:k].T
     scores = torch.full((n_units, n_concepts), -torch.inf)
-    log_sum = torch.full((k, n_concepts), -torch.inf)
+    log_sum = torch.full((k, n_concepts), -torch.inf, dtype=torch.float64)
     count = torch.zeros(k, dtype=torch.int64)
     alive = n_images.nonzero()[:, 0]
     size = max(1, _BLOCK // max(k * n_concepts, 1))
@@ -67,12 +76,22 @@ def soft_wpmi(
         scores[block] = sums[torch.arange(len(block)), n - 1]
         # Units with fewer images say nothing about what is common among more.
         reached = torch.arange(k)[None] < n[:, None]
-        masked = sums.masked_fill(~reached[:, :, None], -torch.inf)
+        masked = sums.double().masked_fill(~reached[:, :, None], -torch.inf)
         log_sum = torch.logaddexp(log_sum, masked.logsumexp(0))
         count += reached.sum(0)
-    log_common = log_sum - count.clamp(min=1).log()[:, None]
-    scores[alive] -= lam * log_common[n_images[alive] - 1]
-    return SoftWPMI(scores, n_images, lam * log_common)
+    log_common = lam * (log_sum - count.clamp(min=1).log()[:, None])
+    for block in alive.split(size):
+        n = n_images[block] - 1
+        likelihood, total, n_others = scores[block].double(), log_sum[n], count[n][:, None]
+        if leave_out:
+            # log(total - own) = log(total) + log(1 - own / total); the smallest difference is that of float64.
+            share = (likelihood - total).exp().clamp(max=1 - 1e-15)
+            common = total + torch.log1p(-share) - (n_others - 1).clamp(min=1).log()
+            values = (likelihood - lam * common).masked_fill(n_others < 2, -torch.inf)
+        else:
+            values = likelihood - log_common[n]
+        scores[block] = values.float()
+    return SoftWPMI(scores, n_images, log_common.float())
 
 
 def cumulative(probabilities: Tensor, images: Tensor, top_k: int) -> Tensor:

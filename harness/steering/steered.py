@@ -8,7 +8,7 @@ import numpy as np
 
 
 class SteerSettings(NamedTuple):
-    """What is changed, and how; the letters are the paper's (App. C.3)."""
+    """Concepts that are changed, and how; the letters are the paper's (App. C.3)."""
 
     amplify: tuple[str, ...] = ()
     """concepts whose units are scaled by alpha"""
@@ -26,6 +26,8 @@ class SteerSettings(NamedTuple):
     """text matcher (:func:`harness.steering.matchers.matcher_of`)"""
     threshold: float | None = None
     """similarity that a label must exceed; None: that of the matcher"""
+    all_labels: bool = False
+    """also match labels that are not above their null (p > 0.05)"""
     seed: int = 0
     """of the random units"""
     controls: int = 3
@@ -41,6 +43,8 @@ class SteeredUnit(NamedTuple):
     label: str
     similarity: float
     factor: float
+    p_value: float | None = None
+    """of the label, against permuted images; None: unknown"""
 
 
 class SteeredImage(NamedTuple):
@@ -75,6 +79,8 @@ class Steered(NamedTuple):
     images: tuple[SteeredImage, ...]
     grid: int
     """side of the token grid; 0 if there is none"""
+    n_uncontrolled: int = 0
+    """images on which no other unit is active, so that there are no random units: their control is unmodified"""
 
     def mean(self, field: str) -> np.ndarray:
         """Return the mean over the images of ``before``, ``after`` or ``control``, (n_classes,)."""

@@ -85,7 +85,9 @@ def steer_captions(
     steered = SteeredCaptions(cell_id, str(row["label"]), units, matcher, tuple(captions))
     if keep:
         name = model.name if isinstance(model, CaptionModel) else str(model)
-        _keep(store, steered, {**settings._asdict(), "model": name, "prompt": prompt, "max_new_tokens": max_new_tokens})
+        unused = ("seed", "controls")  # captions have no control
+        kept = {key: value for key, value in settings._asdict().items() if key not in unused}
+        _keep(store, steered, {**kept, "model": name, "prompt": prompt, "max_new_tokens": max_new_tokens})
     return steered
 
 

@@ -25,6 +25,15 @@ class Logits(NamedTuple):
     """(n, n_classes) float32 on the CPU"""
 
 
+class Control(NamedTuple):
+    """Logits of a pass with random units."""
+
+    logits: Tensor
+    """(n, n_classes) float32 on the CPU"""
+    missing: Tensor
+    """(n,) bool: images that the edit changes and on which no other unit is active, so that nothing was changed"""
+
+
 class Touched(NamedTuple):
     """Tokens that an intervention edited."""
 
@@ -71,7 +80,10 @@ class SteeredPasses:
             progress(done, total, what)
         if not rows:
             raise UserError("None of the images can be read.")
-        return Logits(np.concatenate(indices), torch.cat(rows))
+        logits = torch.cat(rows)
+        if not bool(torch.isfinite(logits).all()):
+            raise UserError("The network predicts NaN or infinity with this edit: use smaller factors or fewer units.")
+        return Logits(np.concatenate(indices), logits)
 
     def clean(self, progress: Progress = no_progress) -> Logits:
         """Return the logits of the unmodified network."""
@@ -91,9 +103,10 @@ class SteeredPasses:
         logits = self._run(tap, progress, "images, steered")
         return logits, Touched(logits.image, torch.cat(masks), torch.cat(changes).cpu())
 
-    def control(self, edit: Edit, seed: int, progress: Progress = no_progress) -> Logits:
+    def control(self, edit: Edit, seed: int, progress: Progress = no_progress) -> Control:
         """Return the logits with random units in place of those of an edit, and a change of equal norm per image."""
         order = iter(self._order())
+        missing: list[Tensor] = []
 
         def tap(q: Tensor, a: Tensor) -> Tensor:
             images = [next(order) for _ in range(len(a))]
@@ -102,9 +115,11 @@ class SteeredPasses:
             change = random_change(self.method, edit, q, a, positions, images, seed)
             size = _norm(change)
             factor = torch.where(size > 0, wanted / size.clamp(min=1e-30), 0.0)
+            missing.append(((wanted > 0) & (size == 0)).cpu())
             return a + change * factor[:, None, None]
 
-        return self._run(tap, progress, "images, random units")
+        logits = self._run(tap, progress, "images, random units")
+        return Control(logits.logits, torch.cat(missing))
 
     def positions(self, a: Tensor) -> Tensor:
         """Return the positions (T,) of the tokens of an output (B, T, d_out)."""

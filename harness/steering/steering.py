@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from harness import devices
+from harness.cells.named_cell import named_cell
 from harness.errors import UserError
+from harness.identity import seed_of
 from harness.progress import Reporter, Silent
 from harness.steering.concept_units import concept_units
 from harness.steering.effects import divergence
@@ -25,6 +27,7 @@ from harness.suites import Suite
 from methods import numerics
 from methods.base import Method
 from results import Store
+from results.store.records import records_of
 from results.visible_text import names_text
 
 
@@ -61,6 +64,8 @@ def steer(
         StoreError: if the store cannot be read, or written with ``keep``.
     """
     reporter = reporter or Silent()
+    # Before the network is loaded: it says what does not match.
+    concept_units(store, str(named_cell(records_of(store.cells()), cell)["cell_id"]), settings)
     with numerics.threads():
         layers = stored_layers(
             suite,
@@ -112,7 +117,10 @@ class SteeredCell:
         passes = SteeredPasses(self.layer, self.method, self._indices(images))
         clean = passes.clean(reporter.progress)
         after, touched = passes.edited(edit, reporter.progress)
-        controls = [passes.control(edit, settings.seed + draw, reporter.progress) for draw in range(settings.controls)]
+        controls = [
+            passes.control(edit, seed_of("control", settings.seed, draw), reporter.progress)
+            for draw in range(settings.controls)
+        ]
         before_p, after_p = (torch.softmax(each.logits.double(), 1) for each in (clean, after))
         control_p = torch.stack([torch.softmax(each.logits.double(), 1) for each in controls]).mean(0)
         kl = divergence(clean.logits, after.logits)
@@ -142,6 +150,7 @@ class SteeredCell:
             classes=self.classes,
             images=tuple(results),
             grid=side,
+            n_uncontrolled=int(controls[0].missing.sum()),
         )
 
     def _indices(self, images: Sequence[int | str] | None) -> np.ndarray | None:

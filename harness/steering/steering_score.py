@@ -51,7 +51,11 @@ class ScoreSettings(NamedTuple):
     """factors, ascending, above 1"""
     patches: int | None = 50
     seed: int = 0
-    """of the random units"""
+    """of the random units, and of the classes if there are more"""
+    classes: int = 20
+    """most classes"""
+    images: int = 1000
+    """most evaluation images; half of them of the classes, as many of each, and half of all images"""
 
 
 class ClassEffect(NamedTuple):
@@ -79,8 +83,10 @@ class ClassTargets(NamedTuple):
     """(n, n_head_classes) bool"""
 
 
-def class_targets(layer: StoredLayer, progress: Progress = no_progress) -> ClassTargets:
+def class_targets(layer: StoredLayer, settings: ScoreSettings, progress: Progress = no_progress) -> ClassTargets:
     """Return the classes with enough images in both splits, and their classes of the head.
+
+    Of more than the settings allow, some are drawn.
 
     If the head has the classes of the images, a class stands for itself. Otherwise each class of the head stands for
     the class of the images in which its mean probability on the probing images is largest.
@@ -109,7 +115,7 @@ def class_targets(layer: StoredLayer, progress: Progress = no_progress) -> Class
             progress(sum(map(len, image)), len(probing), "probing images, for the classes of the head")
         probability, of_image = torch.cat(logits), torch.from_numpy(probing.labels)[torch.cat(image)]
         means = torch.stack([probability[of_image == number].mean(0) for number in labels])
-        masks = means.argmax(0)[None] == torch.arange(len(labels))[:, None]
+        masks = means.nan_to_num(nan=-1.0).argmax(0)[None] == torch.arange(len(labels))[:, None]
     usable = masks.any(1) & ~masks.all(1)
     if int(usable.sum()) < FEWEST_CLASSES:
         raise UserError(
@@ -117,9 +123,25 @@ def class_targets(layer: StoredLayer, progress: Progress = no_progress) -> Class
             f"which the head can predict, and {evaluation.name!r} has {int(usable.sum())}: use images in a folder per "
             "class."
         )
-    return ClassTargets(
-        tuple(label for label, is_used in zip(labels, usable.tolist(), strict=True) if is_used), masks[usable]
-    )
+    rows = usable.nonzero()[:, 0]
+    if len(rows) > settings.classes:
+        generator = torch.Generator().manual_seed(seed_of("classes of the steering score", settings.seed))
+        rows = rows[torch.randperm(len(rows), generator=generator)[: settings.classes]].sort().values
+    return ClassTargets(tuple(labels[row] for row in rows.tolist()), masks[rows])
+
+
+def score_images(layer: StoredLayer, targets: ClassTargets, settings: ScoreSettings) -> np.ndarray | None:
+    """Return the evaluation images of the score, (n,) ascending; None for all of them."""
+    readable, labels = layer.baseline.index, layer.prepared.evaluation.labels
+    if len(readable) <= settings.images:
+        return None
+    half = settings.images // 2
+    # Evenly spaced: images lie in the order of their classes.
+    chosen = [readable[np.unique(np.linspace(0, len(readable) - 1, half).astype(int))]]
+    for number in targets.labels:
+        of_class = readable[labels[readable] == number]
+        chosen.append(of_class[: half // len(targets.labels)])
+    return np.unique(np.concatenate(chosen))
 
 
 def class_effects(
@@ -145,9 +167,9 @@ def class_effects(
         UserError: if the method is virtual, or a setting is invalid.
     """
     require_editable(method)
-    _require_settings(settings)
+    require_settings(settings)
     units = _units_of_classes(layer, method, targets, settings, progress)
-    passes = SteeredPasses(layer, method)
+    passes = SteeredPasses(layer, method, score_images(layer, targets, settings))
     clean = passes.clean(progress)
     labels = torch.from_numpy(layer.prepared.evaluation.labels)[torch.from_numpy(clean.image)]
     effects = []
@@ -157,17 +179,29 @@ def class_effects(
         for column, alpha in enumerate(settings.alphas):
             edit = edit_of(units[row], [], alpha=alpha, gamma=1.0, patches=settings.patches)
             seeds = [seed_of("steering score", settings.seed, number, draw) for draw in range(2)]
-            steered, touched = passes.edited(edit, progress)
+            edited, touched = passes.edited(edit, progress)
             curves[4, column] = float(touched.change.mean())
+            control = passes.control(edit, seeds[0], progress)
+            steered, missing = edited.logits, control.missing
             if random_units:
-                steered = passes.control(edit, seeds[1], progress)
-            for first, logits in ((0, steered.logits), (2, passes.control(edit, seeds[0], progress).logits)):
-                curves[first, column] = float(target_gain(clean.logits[inside], logits[inside], mask).mean())
-                curves[first + 1, column] = float(divergence(clean.logits[outside], logits[outside]).mean())
+                second = passes.control(edit, seeds[1], progress)
+                steered, missing = second.logits, missing | second.missing
+            # Without random units there is nothing to compare with.
+            near, far = inside & ~missing, outside & ~missing
+            for first, logits in ((0, steered), (2, control.logits)):
+                curves[first, column] = float(target_gain(clean.logits[near], logits[near], mask).mean())
+                curves[first + 1, column] = float(divergence(clean.logits[far], logits[far]).mean())
+        if not np.isfinite(curves).all():
+            continue  # no readable image of the class, or none with random units
         gain, side, random_gain, random_side, change = (over_log(settings.alphas, curve) for curve in curves)
         score = (gain - side) - (random_gain - random_side)
         name = layer.prepared.evaluation.classes[number]
         effects.append(ClassEffect(name, tuple(units[row]), score, gain, side, random_gain, random_side, change))
+    if len(effects) < FEWEST_CLASSES:
+        raise UserError(
+            f"Only {len(effects)} classes have readable images on which other units of {method.spec.name} are active "
+            f"beside those of the class, and the steering score needs {FEWEST_CLASSES}: use fewer units (--kappa)."
+        )
     return effects
 
 
@@ -225,9 +259,10 @@ def _units_of_classes(
     """Return up to kappa units per class, from the probing images."""
     activations = unit_activations(method, layer, "probing", progress=progress)
     labels = torch.from_numpy(layer.prepared.probing.labels)[torch.from_numpy(activations.image)]
-    members = labels[:, None] == torch.tensor(targets.labels)[None]
-    alive = (activations.values > 0).any(0)
-    scores = class_auroc(activations.values, members)
+    is_labelled = labels >= 0
+    values, members = activations.values[is_labelled], labels[is_labelled, None] == torch.tensor(targets.labels)[None]
+    alive = (values > 0).any(0)
+    scores = class_auroc(values, members)
     scores[~alive] = -torch.inf
     chosen = []
     for column in scores.T:
@@ -236,11 +271,24 @@ def _units_of_classes(
     return chosen
 
 
-def _require_settings(settings: ScoreSettings) -> None:
+def require_settings(settings: ScoreSettings) -> None:
+    """Raise UserError unless the settings can be used."""
     alphas = settings.alphas
-    if not alphas or sorted(set(alphas)) != list(alphas) or not all(math.isfinite(x) and x > 1 for x in alphas):
+    if (
+        not isinstance(alphas, tuple | list)
+        or not alphas
+        or sorted(set(alphas)) != list(alphas)
+        or not all(math.isfinite(x) and x > 1 for x in alphas)
+    ):
         raise UserError(
             f"alphas = {alphas}: give different finite factors above 1 in ascending order, such as 2, 5, 20."
         )
-    if settings.kappa < 1 or (settings.patches is not None and settings.patches < 1):
-        raise UserError("kappa and the number of patches must be at least 1.")
+    counts = {"kappa": settings.kappa, "classes": settings.classes, "images": settings.images}
+    counts |= {} if settings.patches is None else {"patches": settings.patches}
+    for name, value in counts.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UserError(f"{name} = {value!r}: give a whole number from 1.")
+
+
+def _are_factors(alphas: Sequence[float]) -> bool:
+    return all(math.isfinite(alpha) and alpha > 1 for alpha in alphas)

@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import devices
+from harness.errors import UserError
 from harness.progress import Reporter, Silent
-from harness.steering.steering_score import ClassEffect, ScoreSettings, class_effects, class_targets, score_records
+from harness.steering.steering_score import (
+    ClassEffect,
+    ScoreSettings,
+    class_effects,
+    class_targets,
+    require_settings,
+    score_records,
+)
 from harness.steering.stored_layers import stored_layers
 from harness.suites import Suite
 from methods import numerics
@@ -28,7 +36,7 @@ class SteeringScore(NamedTuple):
     """empty if the method cannot be steered"""
     effects: tuple[ClassEffect, ...]
     problem: str = ""
-    """reason why it cannot be steered"""
+    """reason why it has no score"""
 
 
 def score_steering(
@@ -62,6 +70,7 @@ def score_steering(
         StoreError: if the store cannot be written.
     """
     reporter, settings = reporter or Silent(), settings or ScoreSettings()
+    require_settings(settings)
     scored = []
     with numerics.threads():
         for layer in stored_layers(
@@ -73,17 +82,19 @@ def score_steering(
             methods_only=methods,
             reporter=reporter,
         ):
-            targets = class_targets(layer, reporter.progress)
+            targets = class_targets(layer, settings, reporter.progress)
             for number, row in enumerate(layer.cells):
                 reporter.progress(number, len(layer.cells), f"steering scores at {layer.prepared.title}")
                 title = (row["cell_id"], row["label"], layer.prepared.title, row["token_seed"])
-                method = layer.method(row)
-                if method.spec.virtual:
-                    scored.append(SteeringScore(*title, (), (), "its units are virtual"))
+                try:
+                    method = layer.method(row)
+                    effects = class_effects(
+                        layer, method, targets, settings, random_units=random_units, progress=reporter.progress
+                    )
+                except UserError as error:
+                    # The other cells are measured all the same.
+                    scored.append(SteeringScore(*title, (), (), str(error)))
                     continue
-                effects = class_effects(
-                    layer, method, targets, settings, random_units=random_units, progress=reporter.progress
-                )
                 records = score_records(effects, settings)
                 if not random_units:
                     record_cell_scores(store, row["cell_id"], records)

@@ -13,6 +13,7 @@ from harness.activations.forward import Passes
 from harness.cells.inputs import open_baseline
 from harness.cells.named_cell import named_cell
 from harness.cells.plan import PreparedTarget, prepare
+from harness.cells.stored_cell import fit_file
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
 from harness.identity import digest
@@ -36,19 +37,18 @@ class StoredLayer(NamedTuple):
     """on the evaluation split"""
     cells: tuple[dict[str, Any], ...]
     """rows of the table `cells`, in the order in which they were computed"""
-    folder: Path
-    """folder of the store"""
+    store: Store
     cache: Path
 
     def method(self, cell: dict[str, Any]) -> Method:
         """Load the fitted method of one of the cells, on the device of the network.
 
         Raises:
-            UserError: if the file is missing or damaged, or the method is not registered.
+            UserError: if the file is missing, damaged, or of another method or settings.
         """
+        file = fit_file(self.store, cell)
         with calling(methods.METHODS, cell["method"]):
-            fitted = methods.load(self.folder / cell["artifact"])
-            return fitted.to(self.prepared.backbone.device)
+            return methods.load(file).to(self.prepared.backbone.device)
 
     def probing_passes(self) -> Passes:
         """Return passes over the probing split."""
@@ -108,13 +108,14 @@ def stored_layers(
             taken |= {row["cell_id"] for row in mine}
             target_cache = folder / "cache" if cache is None else cache
             baseline = open_baseline(leaf, prepared, target_cache, progress=reporter.progress)
-            yield StoredLayer(leaf, prepared, baseline, mine, folder, target_cache)
+            yield StoredLayer(leaf, prepared, baseline, mine, store, target_cache)
     if not taken or (cells and len(taken) < len(rows)):
         missing = next((row for row in rows if row["cell_id"] not in taken), None)
-        which = "no finished cell" if missing is None or not cells else f"the cell {missing['cell_id']} not"
+        which = "No finished cell" if missing is None or not cells else f"The cell {missing['cell_id']} is not"
         raise UserError(
-            f"{store.path.name} has {which} on a layer of the suite {suite.name!r} with its evaluation images: run "
-            f"`harness run --suite {suite.name}` first, or give --dataset, --scale and --set the values of that run."
+            f"{which}{'' if missing is not None and cells else f' of {store.path.name} is'} on a layer of the suite "
+            f"{suite.name!r} with its evaluation images: run `harness run --suite {suite.name}` first, or give "
+            "--dataset, --scale and --set the values of that run."
         )
 
 
@@ -137,6 +138,8 @@ def _chosen(store: Store, cells: Sequence[str], methods_only: Sequence[str]) -> 
     if wrong := sorted(set(methods_only) - names):
         raise UserError(f"{store.path.name} has no cell of the method {wrong[0]!r}; it has {', '.join(sorted(names))}.")
     usable = [row for row in rows if _is_usable(store, row)]
+    if cells and methods_only:
+        raise UserError("Choose cells or methods, not both.")
     if not cells:
         return [
             row
@@ -147,8 +150,8 @@ def _chosen(store: Store, cells: Sequence[str], methods_only: Sequence[str]) -> 
 
 
 def _is_usable(store: Store, row: Mapping[str, Any]) -> bool:
-    file = row["artifact"]
-    return row["status"] == "finished" and bool(file) and artifact_file(store.path.parent, file) is not None
+    file = artifact_file(store.path.parent, row["artifact"]) if row["artifact"] else None
+    return row["status"] == "finished" and file is not None and file.is_file()
 
 
 def _ready(row: Mapping[str, Any], store: Store) -> dict[str, Any]:

@@ -47,7 +47,9 @@ class _Keyed(NamedTuple):
 
 
 _OF_FINISHED = "s.cell_id IN (SELECT cell_id FROM main.cells WHERE status = 'finished')"
-_ADDED = f"s.panel IS NOT NULL OR s.metric IN ({', '.join(map(repr, ADDED_METRICS))})"
+#: A label is of a unit by its number, which means another unit in another fit of the cell.
+_SAME_FIT = "s.cell_id IN (SELECT cell_id FROM same_fit)"
+_ADDED = f"s.panel IS NOT NULL OR (s.metric IN ({', '.join(map(repr, ADDED_METRICS))}) AND {_SAME_FIT})"
 _KEYED = {
     "runs": _Keyed(("run_id",), "started_at"),
     "images": _Keyed(("dataset", "index"), None),
@@ -57,9 +59,9 @@ _KEYED = {
     # what these add is taken from any store.
     "scores": _Keyed(("cell_id", "metric", "version", "params_hash"), None, f"({_ADDED}) AND {_OF_FINISHED}"),
     # Before the table with the key: the labels of one labelling come from one store.
-    "unit_labels": _Keyed(("cell_id", "labelling"), None, _OF_FINISHED),
-    "labellings": _Keyed(("cell_id", "labelling"), None, _OF_FINISHED),
-    "steerings": _Keyed(("cell_id", "steering"), "steered_at", _OF_FINISHED),
+    "unit_labels": _Keyed(("cell_id", "labelling"), None, f"{_OF_FINISHED} AND {_SAME_FIT}"),
+    "labellings": _Keyed(("cell_id", "labelling"), None, f"{_OF_FINISHED} AND {_SAME_FIT}"),
+    "steerings": _Keyed(("cell_id", "steering"), "steered_at", f"{_OF_FINISHED} AND {_SAME_FIT}"),
     "explanations": _Keyed(("cell_id", "unit", "judge", "prompt_version", "images"), None, _OF_FINISHED),
 }
 
@@ -286,10 +288,13 @@ def _write(
                     for table in tables:
                         _copy(opened, source, table, columns, f"{key} IN (SELECT unnest(?::VARCHAR[]))", [names])
             # For rows with a key of their own, the first one stays, or with "newest" the later one.
+            opened.execute("CREATE TEMPORARY TABLE same_fit (cell_id VARCHAR)")
             for table, (keys, moment, where) in _KEYED.items():
                 equal = " AND ".join(f't."{key}" = s."{key}"' for key in keys)
                 for source in sources:
                     columns = columns_of[source.catalog]
+                    opened.execute("DELETE FROM same_fit")
+                    opened.execute("INSERT INTO same_fit SELECT unnest(?::VARCHAR[])", [_same_fits(source, cell_from)])
                     voters = sorted(tournaments.voters) if table == "replies" and prefer != "newest" else []
                     if (prefer == "newest" or voters) and moment and table in columns:
                         opened.execute(
@@ -308,6 +313,15 @@ def _write(
             for tournament, judges in tournaments.joined.items():
                 opened.execute("UPDATE tournaments SET judges = ? WHERE tournament = ?", [bindable(judges), tournament])
         opened.execute("CHECKPOINT")
+
+
+def _same_fits(source: Source, cell_from: Mapping[str, Source]) -> list[str]:
+    """Return the cells of a store whose scores are those of the store that they are taken from."""
+    return [
+        cell_id
+        for cell_id in source.cells
+        if (chosen := cell_from[cell_id]) is source or not _difference(chosen.values(cell_id), source.values(cell_id))
+    ]
 
 
 def _counts(path: Path) -> dict[str, int]:

@@ -152,12 +152,18 @@ def test_patch_edits_are_replaced_and_reset(layer: Layer) -> None:
     torch.testing.assert_close(replaced(x), original(x), rtol=0, atol=0, msg="a scale of 1 changes nothing")
     replaced.reset()
     assert not replaced.patch_edits and torch.equal(replaced(x), original(x))
+    replaced.edit_patches([1], scale=5.0, patches=None)
+    replaced.ablate(1)
+    assert not replaced.patch_edits and replaced.edits == {1: (0.0, 0.0)}, "the later edit counts"
+    replaced.edit_patches([1], scale=5.0, patches=None)
+    assert not replaced.edits and replaced.patch_edits == {1: (5.0, None)}
 
 
 def test_patch_edits_that_make_no_sense_are_refused(layer: Layer) -> None:
     _, replaced, x = layer
-    with pytest.raises(UserError, match="must not be negative"):
-        replaced.edit_patches(0, scale=2.0, patches=-1)
+    for wrong in ({"patches": -1}, {"patches": 2.5}, {"patches": 1, "scale": float("nan")}):
+        with pytest.raises(UserError, match="whole numbers that are not negative"):
+            replaced.edit_patches(0, **{"scale": 2.0, **wrong})
     with pytest.raises(UserError, match="no sub-unit 999"):
         replaced.edit_patches(999, scale=2.0, patches=1)
     replaced.edit_patches(0, scale=2.0, patches=1)

@@ -46,6 +46,9 @@ class ScorerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     draws: int = Field(200, ge=20, le=100_000, description="permutations of the images for the null")
+    tables: int = Field(
+        10, ge=0, le=1000, description="permutations of the images of all units together, for the share by chance"
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="random seed of the permutations")
 
 

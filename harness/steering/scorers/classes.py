@@ -41,6 +41,10 @@ class Classes(Scorer):
     def score(self, activations: Tensor, images: Images, *, progress: Progress = no_progress) -> Scored:
         """Score the classes by AUROC."""
         labels = torch.from_numpy(images.images.labels[images.readable])
+        # An image without a label may be of any class.
+        activations, labels = activations[labels >= 0], labels[labels >= 0]
+        if not len(labels):
+            raise UserError("None of the images that can be read has a label, which the scorer classes needs.")
         members = labels[:, None] == torch.arange(len(images.images.classes))
         scores = class_auroc(activations, members)
         # Nothing can be said of a unit that is silent, or equally active everywhere.

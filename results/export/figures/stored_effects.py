@@ -73,7 +73,7 @@ def effects_of(store: Store, cell_id: str) -> list[StoredEffect]:
     for row in rows:
         try:
             effects.append(_effect(row))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise StoreError(
                 f"The effect {bounded(row['steering'], 40)} of the cell {cell_id} is not what `harness steer --keep` "
                 "writes: steer again, or use another store."
@@ -105,7 +105,9 @@ def _of_image(image: Mapping[str, Any], side: int) -> ClassEffect:
         Bar(bounded(each["name"], 100), *(_share(each[name]) for name in ("before", "after", "control")))
         for each in image["classes"][:MOST_ROWS]
     )
-    touched = {int(position): int(n) for position, n in image["touched"] if 0 <= int(position) < side * side}
+    touched = {
+        int(position): int(n) for position, n in image["touched"] if 0 <= int(position) < side * side and int(n) >= 1
+    }
     return ClassEffect(bounded(image["name"], 200), bars, touched)
 
 

@@ -13,7 +13,7 @@ from results import Store, open_store
 SUITES = Path(harness.__file__).parent / "suites"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Suite]:
     """A store with the planted parts of a layer, with parts at random, and with a sparse autoencoder."""
     loaded = harness.load_suite(

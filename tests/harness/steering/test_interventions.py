@@ -115,6 +115,17 @@ def test_what_cannot_be_edited_is_refused(layer: Layer) -> None:
 def test_an_edit_that_overflows_is_refused(layer: Layer) -> None:
     site, tokens, q, a = layer
     pca = methods.create("pca").fit(tokens, site)
-    edit = edit_of([0], [], alpha=1e38, gamma=0, patches=None)
+    edit = edit_of([0], [], alpha=1e6, gamma=0, patches=None)
     with pytest.raises(UserError, match="NaN or infinity"):
-        intervened(pca, edit, q * 1e6, a * 1e6, POSITIONS)
+        intervened(pca, edit, q * 1e33, a * 1e33, POSITIONS)
+    with pytest.raises(UserError, match="between -1e6 and 1e6"):
+        edit_of([0], [], alpha=1e38, gamma=0, patches=None)
+
+
+def test_a_layer_without_patches_is_refused(layer: Layer) -> None:
+    site, tokens, q, a = layer
+    pca = methods.create("pca").fit(tokens, site)
+    edit = edit_of([0], [], alpha=2, gamma=0, patches=None)
+    with pytest.raises(UserError, match="has no patches to edit"):
+        intervened(pca, edit, q, a, torch.full((5,), -1))
+    assert not torch.equal(intervened(pca, edit._replace(prefix=True), q, a, torch.full((5,), -1)).output, a)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,15 +15,17 @@ from torch import Tensor
 import harness
 from harness.errors import UserError
 from harness.planted.truth import truth_of
+from harness.progress import Silent
 from harness.steering import label_units
 from harness.steering.label_scores import label_agreement, label_scores
-from harness.steering.labelling import best_labelled, labels_frame
+from harness.steering.label_table import labels_frame
+from harness.steering.labelling import best_labelled
 from harness.steering.scorers import SCORERS
 from harness.steering.scorers.base import Images, ProbabilityScorer, Scored
 from harness.steering.stored_layers import stored_layers
 from harness.suites import Suite
 from methods.base import Progress
-from results import Store
+from results import Store, open_store
 from results.store.labels import labellings, unit_labels
 
 pytestmark = pytest.mark.run
@@ -97,6 +100,7 @@ def test_labels_are_kept_until_they_are_wanted_anew(planted: tuple[Store, Suite]
         ({"scorers": ("classes",), "settings": {"clip": {}}}, "settings of the scorer 'clip'"),
         ({"scorers": ("classes",), "split": "training"}, "split = 'training'"),
         ({"scorers": ("classes",), "methods": ("elude",)}, "no cell of the method 'elude'"),
+        ({"scorers": ("classes",), "methods": ("oracle",), "cells": ("truth",)}, "cells or methods, not both"),
         ({"scorers": ("classes",), "cells": ("ffffffff",)}, "There is no cell 'ffffffff'"),
         ({"scorers": ("classifier",), "settings": {"classifier": {"backbone": "dinov2_small_saliency"}}}, "a head of"),
         ({"scorers": ("clip",), "settings": {"clip": {"template": "a photo"}}}, "it must contain {} once"),
@@ -112,7 +116,7 @@ def test_mistakes_are_answered_with_a_sentence(
 
 def test_cells_of_other_images_are_not_labelled_with_these(planted: tuple[Store, Suite]) -> None:
     store, _ = planted
-    with pytest.raises(UserError, match="no finished cell on a layer of the suite 'demo'"):
+    with pytest.raises(UserError, match=r"No finished cell of .* is on a layer of the suite 'demo'"):
         label_units(store, harness.load_suite("demo"), scorers=("classes",))
 
 
@@ -129,12 +133,17 @@ def test_scores_of_labels() -> None:
     frame = pd.DataFrame(
         {"unit": range(4), "rank": 1, "label": ["a", "a", "b", "c"], "p_value": [0.01, 0.05, 0.04, 0.06]}
     )
-    share, distinct = label_scores(frame, {"images": "x", "scorer": "s"}, n_units=9)
-    assert share.value == 0.75 and share.n == 4 and share.params == {"scorer": "s"}
+    settings = {"images": "x", "scorer": "s", "model": "hf:here"}
+    share, distinct = label_scores(frame, settings, n_units=6, chance_shares=[0.0, 0.1])
+    assert share.value == 0.5 and share.n == 6 and share.direction == "higher"
+    assert share.details is not None and share.details["chance"] == 0.05
+    assert share.uncertainty == pytest.approx(np.std([0.0, 0.1], ddof=1))
     assert distinct.value == 2 and distinct.n == 3
-    assert share.direction == "higher"
-    assert label_scores(frame, {"own_network": True}, n_units=9)[0].direction == "none"
-    empty = label_scores(frame[:0], {}, n_units=9)
+    # Neither images nor the name of a network decide what is ranked together.
+    assert label_scores(frame, {**settings, "images": "y", "model": "z"}, n_units=6)[0].params == share.params
+    assert label_scores(frame, {**settings, "top_k": 7}, n_units=6)[0].params != share.params
+    assert label_scores(frame, {"own_network": True}, n_units=6)[0].direction == "none"
+    empty = label_scores(frame[:0], {}, n_units=0)
     assert np.isnan(empty[0].value) and empty[1].value == 0
 
 
@@ -149,3 +158,63 @@ def test_agreement_is_that_of_partitions() -> None:
     value, n = label_agreement(frame(labels), frame(generator.integers(0, 5, 400)))
     assert abs(value) < 0.05 and n == 400
     assert np.isnan(label_agreement(frame(labels)[:5], frame(labels))[0])
+    assert np.isnan(label_agreement(frame(labels), frame(0 * labels))[0]), "one label for all units"
+    assert np.isnan(label_agreement(frame(labels), frame(range(400)))[0]), "each unit another label"
+
+
+class Odd(PlantedScorer):
+    """Scorer that returns what a test sets."""
+
+    name = "odd"
+    result: Any = None
+
+    def score(self, activations: Tensor, images: Images, *, progress: Any = None) -> Any:
+        activations.zero_()
+        return self.result
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ("no", "score must return a Scored"),
+        (Scored(("a",), np.zeros((48, 1)), torch.zeros(2, 48)), "no tensors"),  # type: ignore[arg-type]
+        (Scored((), torch.zeros(48, 0), torch.zeros(2, 48)), "0 concepts"),
+        (Scored((1,), torch.zeros(48, 1), torch.zeros(2, 48)), "one or more texts"),  # type: ignore[arg-type]
+        (Scored(("a\x1b",), torch.zeros(48, 1), torch.zeros(2, 48)), "without control characters"),
+        (Scored(("x" * 201,), torch.zeros(48, 1), torch.zeros(2, 48)), "1 to 200 characters"),
+        (Scored(("a",), torch.zeros(47, 1), torch.zeros(2, 48)), r"scores must be \(48, 1\)"),
+        (Scored(("a",), torch.zeros(48, 1), torch.zeros(0, 48)), "at least one draw"),
+    ],
+)
+def test_what_a_scorer_returns_is_checked(
+    planted: tuple[Store, Suite], result: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Odd, "result", result)
+    SCORERS.add("odd", Odd)
+    try:
+        with pytest.raises(UserError, match=words):
+            label_units(*planted, scorers=("odd",), methods=("random_split",))
+    finally:
+        del SCORERS.entries["odd"]
+
+
+def test_the_fit_of_another_cell_is_not_labelled_and_the_others_are(
+    planted: tuple[Store, Suite], tmp_path: Any
+) -> None:
+    store, suite = planted
+    path = shutil.copytree(store.path.parent, tmp_path / "copy") / store.path.name
+    copied = open_store(path, read_only=False)
+    with copied.writing() as opened:
+        opened.execute(
+            "UPDATE cells SET artifact = (SELECT artifact FROM cells WHERE method = 'oracle') "
+            "WHERE method = 'random_split'"
+        )
+    said: list[str] = []
+
+    class Listening(Silent):
+        def say(self, sentence: str) -> None:
+            said.append(sentence)
+
+    labelled = label_units(copied, suite, scorers=("classes",), anew=True, reporter=Listening())
+    assert {cell.label for cell in labelled} >= {"truth"} and not any("split" in cell.label for cell in labelled)
+    assert any("random split" in sentence and "another method" in sentence for sentence in said)

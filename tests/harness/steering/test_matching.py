@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ArgumentError, UserError
@@ -37,6 +37,7 @@ rows = st.lists(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(rows, st.integers(1, 13), st.sampled_from([-1.0, 0.0, 0.3]), st.randoms(use_true_random=False))
 def test_the_same_as_a_sort_of_tuples_in_any_order(rows, kappa, threshold, random) -> None:
     entries = [(unit, similarity, score) for unit, (similarity, score) in enumerate(rows)]

@@ -38,7 +38,8 @@ PUBLISHED = {
 @pytest.mark.parametrize(("top_k", "lam"), PUBLISHED)
 def test_it_gives_what_the_published_code_gives(top_k: int, lam: float) -> None:
     probabilities, activations = made_up()
-    scores = soft_wpmi(probabilities, activations, top_k=top_k, lam=lam).scores
+    options = {"only_active": False, "leave_out": False}
+    scores = soft_wpmi(probabilities, activations, top_k=top_k, lam=lam, **options).scores
     torch.testing.assert_close(scores, torch.tensor(PUBLISHED[top_k, lam]), rtol=1e-4, atol=1e-4)
 
 
@@ -59,7 +60,9 @@ def brute_force(probabilities: np.ndarray, activations: np.ndarray, top_k: int, 
     scores = np.full((n_units, probabilities.shape[1]), -np.inf)
     for unit in range(n_units):
         for concept in range(probabilities.shape[1]) if active[unit] else ():
-            others = [other for other in range(n_units) if active[other] >= active[unit]]
+            others = [other for other in range(n_units) if active[other] >= active[unit] and other != unit]
+            if not others:
+                continue
             mean = np.mean([math.exp(likelihood(other, active[unit], concept)) for other in others])
             scores[unit, concept] = likelihood(unit, active[unit], concept) - lam * math.log(mean)
     return scores
@@ -98,6 +101,27 @@ def test_random_units_are_above_the_null_as_often_as_chance_says() -> None:
     above = (result.scores.amax(1) > null[:, 9].quantile(0.95)).float().mean()
     # 20 of 400 are expected; 3 standard errors of both.
     assert 0.01 < float(above) < 0.1
+
+
+@pytest.mark.parametrize(("n_perfect", "n_concepts", "n_noise"), [(3, 4, 0), (19, 20, 0), (10, 50, 200)])
+def test_perfect_units_are_above_the_null_however_few_units_there_are(
+    n_perfect: int, n_concepts: int, n_noise: int
+) -> None:
+    generator = torch.Generator().manual_seed(7)
+    n = 20 * n_concepts
+    concept = torch.arange(n) % n_concepts
+    probabilities = torch.softmax(6 * torch.nn.functional.one_hot(concept, n_concepts).float(), 1)
+    perfect = (concept[:, None] == torch.arange(n_perfect)) * (1 + torch.rand(n, n_perfect, generator=generator))
+    activations = torch.cat([perfect, torch.rand(n, n_noise, generator=generator)], 1)
+    result = soft_wpmi(probabilities, activations, top_k=10)
+    null = null_of_best(probabilities, result, top_k=10, n_draws=200, seed=1)
+    assert result.scores[:n_perfect].argmax(1).tolist() == list(range(n_perfect))
+    assert bool((result.scores[:n_perfect].amax(1) > null[:, 9].quantile(0.95)).all())
+
+
+def test_a_unit_without_another_one_has_no_label() -> None:
+    probabilities, activations = made_up(n_units=1)
+    assert bool(torch.isneginf(soft_wpmi(probabilities, activations, top_k=5).scores).all())
 
 
 def test_units_of_a_concept_are_far_above_the_null() -> None:

@@ -201,3 +201,46 @@ def test_effects_in_closed_form() -> None:
     mass = math.exp(1) + math.exp(2)
     assert log_odds(three, torch.tensor([True, True, False])).item() == pytest.approx(math.log(mass) - 3)
     assert over_log((2.0, 4.0, 8.0), [0.0, 1.0, 2.0]) == pytest.approx(1.0) and over_log((5.0,), [7.0]) == 7.0
+
+
+def test_random_units_are_edited_as_the_units_of_an_edit_are(layer: StoredLayer) -> None:
+    """A draw of one image, made again by hand and given to the other computation."""
+    from harness.identity import seed_of
+    from harness.steering.interventions import Edit, intervened, random_change
+
+    for row in layer.cells:
+        method = layer.method(row)
+        tokens = next(iter(layer.baseline.passes.tokens(np.asarray([5]))))
+        positions = layer.prepared.site.positions(tokens.a.shape[1])
+        edit = edit_of([0, 1, 2], [], alpha=3.0, gamma=0.0, patches=2)
+        change = random_change(method, edit, tokens.q, tokens.a, positions, [5], 7)
+        x = tokens.q if method.spec.reads == "input" else tokens.a
+        active = (method.encode(x[0].clone()) > 0).any(0)
+        active[:3] = False
+        candidates = active.nonzero()[:, 0]
+        generator = torch.Generator().manual_seed(seed_of("random units", 7, 5))
+        units = candidates[torch.randperm(len(candidates), generator=generator)[:3]]
+        by_hand = intervened(method, Edit(units, torch.full((len(units),), 3.0), 2), tokens.q, tokens.a, positions)
+        torch.testing.assert_close(change, by_hand.output - tokens.a, rtol=1e-3, atol=1e-4)
+        assert float(change.abs().max()) > 0, row["label"]
+
+
+def test_images_without_random_units_are_left_out_of_the_score(layer: StoredLayer) -> None:
+    row = next(row for row in layer.cells if row["method"] == "topk_sae")
+    method = layer.method(row)
+    every = edit_of(list(range(method.n_units)), [], alpha=3.0, gamma=0.0, patches=None)
+    control = SteeredPasses(layer, method).control(every, 1)
+    assert bool(control.missing.all()), "all units are edited, so that no other one is left"
+
+
+def test_many_images_and_classes_are_sampled(layer: StoredLayer) -> None:
+    from harness.steering.steering_score import class_targets, score_images
+
+    settings = ScoreSettings(classes=3, images=40)
+    targets = class_targets(layer, settings)
+    assert len(targets.labels) == 3 and targets == class_targets(layer, settings)._replace(masks=targets.masks)
+    chosen = score_images(layer, targets, settings)
+    labels = layer.prepared.evaluation.labels
+    assert chosen is not None and len(chosen) <= 40 and bool((np.diff(chosen) > 0).all())
+    assert all((labels[chosen] == number).sum() >= 5 for number in targets.labels)
+    assert len(set(labels[chosen])) > 6 and score_images(layer, targets, ScoreSettings()) is None

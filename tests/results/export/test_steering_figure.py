@@ -124,6 +124,8 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         lambda result: result["images"][0]["classes"][0].update(after=7.0),
         lambda result: result["images"][0]["classes"][0].update(after="NaN"),
         lambda result: result["images"][0].update(touched=[[1]]),
+        lambda result: result["images"][0].update(touched=[[1e400, 1]]),
+        lambda result: result.update(grid=1e400),
         lambda result: result["images"][0].pop("name"),
     ],
 )

@@ -41,7 +41,8 @@ def label(store: Store, name: str = "L", *, word: str = "dog", scorer: str = "cl
         n_images=9,
         labelled_at=START + timedelta(days=days),
     )
-    score = ScoreRecord(metric="labelled_share", value=0.5, n=2, params={"labelling": name})
+    details = {"labelling": name}
+    score = ScoreRecord(metric="labelled_share", value=1.0, n=2, params={"settings": name}, details=details)
     record_labels(store, record, frame, [score])
 
 
@@ -119,6 +120,10 @@ def test_what_was_added_to_a_cell_later_is_merged_from_every_store(tmp_path: Pat
         ("UPDATE unit_labels SET rank = 1", "2 share unit and rank"),
         ("UPDATE unit_labels SET p_value = 1.5 WHERE rank = 1", "2 have a p-value that is not from 0 to 1"),
         ("DELETE FROM unit_labels WHERE unit = 0", "are of 1 units, and the labelling states 2"),
+        ("UPDATE unit_labels SET score = 'inf' WHERE rank = 2", "2 have no finite score"),
+        ("UPDATE unit_labels SET label = repeat('x', 201) WHERE rank = 2", "2 are longer than 200 characters"),
+        ("UPDATE unit_labels SET label = 'a' || chr(27) WHERE rank = 2", "has control characters"),
+        ("UPDATE scores SET value = 0.99 WHERE metric = 'labelled_share'", "0.99, and their rows give 1"),
     ],
 )
 def test_impossible_labels_are_named(tmp_path: Path, statement: str, words: str) -> None:
@@ -128,3 +133,13 @@ def test_impossible_labels_are_named(tmp_path: Path, statement: str, words: str)
     with duckdb.connect(str(store.path)) as opened:
         opened.execute(statement)
     assert any(words in problem.why for problem in verify(open_store(store.path)).problems if problem.check == "labels")
+
+
+def test_labels_of_another_fit_are_not_merged_with_a_cell(tmp_path: Path) -> None:
+    first, second = made(tmp_path / "a.duckdb", r2=0.5), made(tmp_path / "b.duckdb", r2=0.9)
+    label(second)
+    steer(second, gain=1.0)
+    merge(tmp_path / "out.duckdb", [first.path, second.path], prefer="first")
+    merged = open_store(tmp_path / "out.duckdb")
+    assert merged.scores(cell_id="c")["metric"].tolist() == ["r2"]
+    assert unit_labels(merged, "c").empty and labellings(merged, ["c"]).empty and steerings(merged, ["c"]).empty

@@ -59,7 +59,7 @@ def _teach(store: Store) -> None:
     )
     st.info(
         f"Steering needs the network, which this app does not load. Start it with `harness app --steer --suite demo "
-        f"--store {name}`, with the suite that computed the store. Units are found by their labels: "
+        f"--store {name}`, with the suite that computed the store. Units are frequent by their labels: "
         f"`harness label --suite demo --store {name}`."
     )
 
@@ -86,8 +86,8 @@ def _steer(store: Store, address: Worker, cells: Sequence[Mapping[str, Any]]) ->
     with st.container(horizontal=True, gap="medium", key="steer_body"):
         with st.container(key="steer_choices", gap="small"):
             image = choose_image(store, gallery)
-            found = frequent_labels(store, record["cell_id"], scorer, 4 * _SUGGESTIONS)
-            suggestions = suggested(found)
+            frequent = frequent_labels(store, record["cell_id"], scorer, 4 * _SUGGESTIONS)
+            suggestions = suggested(frequent)
             suggest(suggestions)
             form(suggestions)
         with st.container(key="steer_effect", gap="small"):

@@ -1,4 +1,4 @@
-"""What steering did to the predictions, in a sentence."""
+"""Sentence on the change of the predictions by steering."""
 
 from __future__ import annotations
 

@@ -62,17 +62,17 @@ def _list(store: Store, gallery: Gallery, chosen: str) -> None:
     search = st.text_input("Find an image", type="search", placeholder="name or class", key="steer find image")[:100]
     key = "steer page of images"
     page = int(st.session_state.get(key) or 1)
-    found = image_page(store, gallery.fingerprint, search.strip(), limit=_PER_PAGE, offset=(page - 1) * _PER_PAGE)
-    if not found and page > 1:
+    image_rows = image_page(store, gallery.fingerprint, search.strip(), limit=_PER_PAGE, offset=(page - 1) * _PER_PAGE)
+    if not image_rows and page > 1:
         # The search has shortened the list.
         st.session_state[key] = page = 1
-        found = image_page(store, gallery.fingerprint, search.strip(), limit=_PER_PAGE)
-    if not found:
+        image_rows = image_page(store, gallery.fingerprint, search.strip(), limit=_PER_PAGE)
+    if not image_rows:
         note("No image has this name or class.")
         return
-    decode_ahead([row["name"] for row in found], gallery.image_folders, gallery.seen, _SHARP * _SMALL_PX)
+    decode_ahead([row["name"] for row in image_rows], gallery.image_folders, gallery.seen, _SHARP * _SMALL_PX)
     with st.container(horizontal=True, gap="xsmall", width=4 * (_SMALL_PX + 8)):
-        for number, row in enumerate(found):
+        for number, row in enumerate(image_rows):
             # The button lies over the picture, unseen (results/app/shell.py).
             with st.container(width=_SMALL_PX, key=f"unit_image_steer_{number}"):
                 mark = "chosen: " if row["name"] == chosen else ""
@@ -80,7 +80,7 @@ def _list(store: Store, gallery: Gallery, chosen: str) -> None:
                 st.image(picture(gallery, PictureTile(row["name"], None), _SMALL_PX), width="stretch", alt=alt)
                 label = plain(f"Choose {names_text([row['name']])}")
                 st.button(label, key=f"steer image {number}", on_click=_choose, args=(row["name"],))
-    n_pages = -(-int(found[0]["total"]) // _PER_PAGE)
+    n_pages = -(-int(image_rows[0]["total"]) // _PER_PAGE)
     if n_pages > 1:
         st.pagination(n_pages, key=key, max_visible_pages=5)
 

@@ -29,12 +29,15 @@ class FigureOptions:
         str | None,
         typer.Option(help="units, steering: id of a finished cell, its first digits, or the name of its row."),
     ] = None
-    parent: Annotated[int | None, typer.Option(min=0, help="units: neuron whose sub-units are drawn.")] = None
+    parent: Annotated[
+        int | None, typer.Option(min=0, max=10_000_000, help="units: neuron whose sub-units are drawn.")
+    ] = None
     k: Annotated[
         int | None,
         typer.Option(
             "--k",
             min=1,
+            max=10_000,
             help="units: number of sub-units of the neuron, of those the one with the highest mean MS score; without "
             "neurons, number of units. Default: any split neuron, or 8 units.",
         ),
@@ -43,13 +46,16 @@ class FigureOptions:
         bool, typer.Option("--heat", help="units: draw where each unit is active, if the store has its maps.")
     ] = False
     effect: Annotated[
-        int, typer.Option(min=1, help="steering: number of the kept effect of the cell; 1 is the newest.")
+        int,
+        typer.Option(min=1, max=1_000_000, help="steering: number of the kept effect of the cell; 1 is the newest."),
     ] = 1
     images: Annotated[
         Path | None,
         typer.Option(help="units, steering: folder of the images; default: HARNESS_IMAGES, or the included ones."),
     ] = None
-    dpi: Annotated[int | None, typer.Option(help="Dots per inch of a figure as PNG, 50 to 600; default: 200.")] = None
+    dpi: Annotated[
+        int | None, typer.Option(min=50, max=600, help="Dots per inch of a figure as PNG, 50 to 600; default: 200.")
+    ] = None
     caption: Annotated[
         bool,
         typer.Option(

@@ -49,7 +49,10 @@ def label(
         list[str] | None, typer.Option(help="Only this cell: its id, first digits, or the name of a row with one cell.")
     ] = None,
     top: Annotated[
-        int, typer.Option(help="Units whose labels are printed, per cell: those furthest above the null.", min=0)
+        int,
+        typer.Option(
+            help="Units whose labels are printed, per cell: those furthest above the null.", min=0, max=100_000
+        ),
     ] = 5,
     again: Annotated[bool, typer.Option("--again", help="Also compute labels again that are stored.")] = False,
     scale: ScaleOption = None,

@@ -33,9 +33,13 @@ class ConceptOptions:
 
     amplify: Annotated[list[str] | None, typer.Option(help="Concept whose units are scaled by --alpha.")] = None
     suppress: Annotated[list[str] | None, typer.Option(help="Concept whose units are scaled by --gamma.")] = None
-    alpha: Annotated[float, typer.Option(help="Factor of amplified activations.")] = 5.0
-    gamma: Annotated[float, typer.Option(help="Factor of suppressed activations; 0 removes them.")] = -50.0
-    kappa: Annotated[int, typer.Option(help="Most units per concept, with --score per class.", min=1)] = 50
+    alpha: Annotated[float, typer.Option(help="Factor of amplified activations.", min=-1e6, max=1e6)] = 5.0
+    gamma: Annotated[
+        float, typer.Option(help="Factor of suppressed activations; 0 removes them.", min=-1e6, max=1e6)
+    ] = -50.0
+    kappa: Annotated[
+        int, typer.Option(help="Most units per concept, with --score per class.", min=1, max=1_000_000)
+    ] = 50
     nu: Annotated[
         str, typer.Option(help="Patches per unit and image, those where it is most active: a number, or all.")
     ] = "50"
@@ -50,7 +54,8 @@ class ConceptOptions:
         ),
     ] = None
     threshold: Annotated[
-        float | None, typer.Option(help="Similarity that a label must exceed; default: that of the matcher.")
+        float | None,
+        typer.Option(help="Similarity that a label must exceed; default: that of the matcher.", min=-1, max=0.999),
     ] = None
     all_labels: Annotated[
         bool, typer.Option("--all-labels", help="Also match labels that are not above their null (p > 0.05).")

@@ -41,6 +41,8 @@ ELSEWHERE = {
     "validity": "test_planted_suite.py",
     "submit": "test_submit.py",
     "export-dictionary": "test_export_dictionary.py",
+    "label": "test_label_and_steer.py",
+    "steer": "test_label_and_steer.py",
 }
 #: Pages whose commands a test of their own runs one after the other.
 PAGES_ELSEWHERE = {"plugins.md": "test_plugin_docs.py", "own_sae.md": "test_own_sae.py"}

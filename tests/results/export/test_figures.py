@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,28 @@ from results import Store, StoreError, open_store
 from results.export import FIGURES, figure, figure_form
 from results.export.figures import front, options_of, page, units
 from results.store.explanations import ExplanationRecord, record_explanations
+from results.store.steerings import SteeringRecord, record_steering
 
-DRAWN: dict[str, dict[str, Any]] = {"front": {}, "units": {"cell": "elude-42"}}
+DRAWN: dict[str, dict[str, Any]] = {"front": {}, "units": {"cell": "elude-42"}, "steering": {"cell": "elude-42"}}
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("figures")
     app_store.make_images(folder / "pictures")
-    return open_store(app_store.make_store(folder / "results.duckdb").path)
+    path = app_store.make_store(folder / "results.duckdb").path
+    record_steering(
+        open_store(path, read_only=False),
+        SteeringRecord(
+            cell_id="elude-42",
+            steering="s",
+            kind="captions",
+            settings={"amplify": ["dog"], "suppress": [], "alpha": 5.0, "gamma": 0.0, "nu": None},
+            result={"units": [], "captions": [{"image": "a.png", "setting": "baseline", "caption": "A dog."}]},
+            steered_at=datetime(2026, 1, 2, tzinfo=UTC),
+        ),
+    )
+    return open_store(path)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -67,7 +81,7 @@ def test_the_size_of_a_png_follows_its_resolution(store: Store) -> None:
 @pytest.mark.parametrize(
     ("name", "form", "options", "sentence"),
     [
-        ("unit", "png", {}, "There is no figure 'unit'. Did you mean units? Available: front, units."),
+        ("unit", "png", {}, "There is no figure 'unit'. Did you mean units? Available: front, steering, units."),
         ("front", "jpg", {}, "Unknown format 'jpg' of a figure; use one of png, svg, pdf."),
         ("front", "svg", {"dpi": 300}, "dpi is the resolution of a PNG file; a figure as SVG has none."),
         ("front", "png", {"dpi": 5}, "dpi 5 is not allowed; use a number from 50 to 600."),

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from labelled_cell import name_units
 
 from harness.identity import digest
 from harness.metrics import matched_cosine
@@ -191,6 +192,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.record_images("evaluation", pd.DataFrame({"index": range(N_IMAGES), "name": map(str, range(N_IMAGES))}))
     ids = [record_cell(store, method, seed) for method in ("topk_sae", "elude") for seed in (1, 2)]
     judge(store, ids[0], ids[2])
+    name_units(store, ids[0], (0, 1))
     return store.path
 
 
@@ -299,6 +301,8 @@ BATCHES = {
         ("UPDATE explanations SET unit = 99", "explanations", "a unit that does not exist"),
         ("UPDATE explanations SET control_unit = 99", "explanations", "a control that is no other unit"),
         ("UPDATE explanations SET control = 7", "explanations", "has the control 7.0; it must be from 0 to 1"),
+        ("UPDATE scores SET value = 9 WHERE metric = 'steering_effect'", "steering scores", "2 classes give 1.5"),
+        ("UPDATE scores SET value = 9 WHERE metric = 'distinct_labels'", "labels", "and their rows give 1"),
     ],
     "standard errors": [
         (_score("ms_score", "uncertainty = uncertainty * 1.001"), "unit scores", "that of its unit rows is 0.11547"),

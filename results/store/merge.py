@@ -61,7 +61,7 @@ _KEYED = {
     # Before the table with the key: the labels of one labelling come from one store.
     "unit_labels": _Keyed(("cell_id", "labelling"), None, f"{_OF_FINISHED} AND {_SAME_FIT}"),
     "labellings": _Keyed(("cell_id", "labelling"), None, f"{_OF_FINISHED} AND {_SAME_FIT}"),
-    "steerings": _Keyed(("cell_id", "steering"), "steered_at", f"{_OF_FINISHED} AND {_SAME_FIT}"),
+    "steerings": _Keyed(("cell_id", "steering"), None, f"{_OF_FINISHED} AND {_SAME_FIT}"),
     "explanations": _Keyed(("cell_id", "unit", "judge", "prompt_version", "images"), None, _OF_FINISHED),
 }
 

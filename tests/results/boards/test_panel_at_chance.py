@@ -83,7 +83,7 @@ def test_the_agreement_counts_for_the_pairs_it_is_computed_from(
 def test_people_who_throw_coins_are_at_chance_even_if_few_of_their_questions_are_shared() -> None:
     generator = np.random.default_rng(0)
     n_passed = 0
-    for _ in range(100):
+    for _ in range(30):
         votes = pd.DataFrame(
             [
                 (f"p{pair}", order, *(("m", "w") if order == 1 else ("w", "m")), f"people/{person}", answer)
@@ -97,7 +97,7 @@ def test_people_who_throw_coins_are_at_chance_even_if_few_of_their_questions_are
         )
         health = judge_health(votes).to_dict("records")
         n_passed += not at_chance("people", health, krippendorff_alpha(votes), n_shared_pairs(votes))
-    assert n_passed <= 3
+    assert n_passed <= 2
 
 
 def drawn(n_pairs: int, share_right: float, generator: np.random.Generator) -> pd.DataFrame:

@@ -6,8 +6,7 @@ Weights are read from safetensors only, and no code of a folder is run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from harness.backbones.sources.hub import offline_if_unreachable
+from harness.backbones.sources.huggingface_fetch import quiet
 from harness.errors import UserError, first_line
 from harness.identity import digest
 from harness.steering.sentence_layout import Layout, layout_of, read_json
@@ -94,7 +94,7 @@ def _parts(folder: Path, name: str) -> tuple[Any, Any, nn.Module]:
 
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        with offline_if_unreachable(local=True), _quiet():
+        with offline_if_unreachable(local=True), quiet():
             config = transformers.AutoConfig.from_pretrained(folder, **options)
             _require_text_encoder(config, name)
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
@@ -163,22 +163,6 @@ def _require_complete(model: Any, info: Mapping[str, Any], name: str) -> None:
             f"The weights of {name!r} are incomplete: {len(missing)} parameters are missing or of another shape "
             f"({', '.join(missing[:3])}). Download or save the model again."
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the reports and bars of transformers within the context."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _hashes(folder: Path) -> dict[str, str]:

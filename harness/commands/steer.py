@@ -147,7 +147,7 @@ def steer(
     open_store(compute.store).cells()
     if score:
         defaults = ConceptOptions()
-        names = ("amplify", "suppress", "scorer", "matcher", "threshold", "alpha", "gamma", "all_labels", "controls")
+        names = ("amplify", "suppress", "scorer", "matcher", "threshold", "alpha", "gamma", "all_labels")
         given = {name: getattr(concepts, name) for name in names if getattr(concepts, name) != getattr(defaults, name)}
         _refuse("--score", **given, image=image, keep=keep, captions=captions, prompt=prompt)
     elif method or random_units:
@@ -170,7 +170,9 @@ def steer(
         from harness.steering.steering_score import ScoreSettings
         from harness.steering.steering_scores import score_steering
 
-        settings = ScoreSettings(concepts.kappa, patches=concepts.patches, seed=concepts.seed)
+        settings = ScoreSettings(
+            concepts.kappa, patches=concepts.patches, controls=concepts.controls, seed=concepts.seed
+        )
         chosen: dict[str, Any] = {"cells": cell or (), "methods": method or (), "random_units": random_units}
         with reporting(as_json) as reporter:
             scored = score_steering(opened, suite(), settings, **chosen, **where, reporter=reporter)

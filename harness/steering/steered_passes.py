@@ -41,8 +41,10 @@ class Touched(NamedTuple):
     """(n,) int64"""
     mask: Tensor
     """(n, T, m) bool, for the units of the edit"""
+    size: Tensor
+    """(n,) float32 norm of the change of the layer's output"""
     change: Tensor
-    """(n,) float32 norm of the change of the layer's output, over that of the output"""
+    """(n,) float32 the same over the norm of the output"""
 
 
 class SteeredPasses:
@@ -92,26 +94,35 @@ class SteeredPasses:
     def edited(self, edit: Edit, progress: Progress = no_progress) -> tuple[Logits, Touched]:
         """Return the logits with an edit, and what it edited."""
         masks: list[Tensor] = []
+        sizes: list[Tensor] = []
         changes: list[Tensor] = []
 
         def tap(q: Tensor, a: Tensor) -> Tensor:
             done = intervened(self.method, edit, q, a, self.positions(a))
             masks.append(done.touched.cpu())
-            changes.append(_norm(done.output - a) / _norm(a).clamp(min=1e-12))
+            sizes.append(_norm(done.output - a))
+            changes.append(sizes[-1] / _norm(a).clamp(min=1e-12))
             return done.output
 
         logits = self._run(tap, progress, "images, steered")
-        return logits, Touched(logits.image, torch.cat(masks), torch.cat(changes).cpu())
+        return logits, Touched(logits.image, torch.cat(masks), torch.cat(sizes).cpu(), torch.cat(changes).cpu())
 
-    def control(self, edit: Edit, seed: int, progress: Progress = no_progress) -> Control:
-        """Return the logits with random units in place of those of an edit, and a change of equal norm per image."""
-        order = iter(self._order())
+    def control(self, edit: Edit, sizes: Tensor, seed: int, progress: Progress = no_progress) -> Control:
+        """Return the logits with random units in place of those of an edit.
+
+        Args:
+            edit: the edit.
+            sizes: (n,) norm of the change of each image: :attr:`Touched.size` of the edit.
+            seed: random seed of the units.
+            progress: receives the progress.
+        """
+        order, left = iter(self._order()), iter(sizes.split(1))
         missing: list[Tensor] = []
 
         def tap(q: Tensor, a: Tensor) -> Tensor:
             images = [next(order) for _ in range(len(a))]
             positions = self.positions(a)
-            wanted = _norm(intervened(self.method, edit, q, a, positions).output - a)
+            wanted = torch.cat([next(left) for _ in images]).to(a.device)
             change = random_change(self.method, edit, q, a, positions, images, seed)
             size = _norm(change)
             factor = torch.where(size > 0, wanted / size.clamp(min=1e-30), 0.0)

@@ -118,7 +118,7 @@ class SteeredCell:
         clean = passes.clean(reporter.progress)
         after, touched = passes.edited(edit, reporter.progress)
         controls = [
-            passes.control(edit, seed_of("control", settings.seed, draw), reporter.progress)
+            passes.control(edit, touched.size, seed_of("control", settings.seed, draw), reporter.progress)
             for draw in range(settings.controls)
         ]
         before_p, after_p = (torch.softmax(each.logits.double(), 1) for each in (clean, after))

@@ -11,9 +11,10 @@ alpha, at the patches where they are most active, on the *evaluation* images. Wi
 
 Methods that make larger changes with the same alpha can gain more, so the size of the change is a score of its own.
 The random units are drawn for each image among its other units that are active on it, so they amplify what the image
-shows too; their change has the norm of the change that they stand in for. The score of a draw of random units against
-another draw is 0 in expectation, since the two are exchangeable. The standard error is that of the mean over classes,
-so it is about other classes of the kind, and includes the draw.
+shows too; their change has the norm of the change that they stand in for. The gain and the collateral of several draws
+are averaged. The score of random units against other draws of them is 0 in expectation, since they are exchangeable.
+The standard error is that of the mean over classes, whose draws are independent: it is about other classes of the kind,
+and includes the draws.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class ScoreSettings(NamedTuple):
     alphas: tuple[float, ...] = (2.0, 5.0, 20.0)
     """factors, ascending, above 1"""
     patches: int | None = 50
+    controls: int = 3
+    """draws of random units for each image and class"""
     seed: int = 0
     """of the random units, and of the classes if there are more"""
     classes: int = 20
@@ -160,7 +163,7 @@ def class_effects(
         method: a fitted method of it.
         targets: its :func:`class_targets`.
         settings: settings of the score.
-        random_units: put a second draw of random units in place of those of each class, to check that the score is 0.
+        random_units: put other draws of random units in place of those of each class, to check that the score is 0.
         progress: receives the progress.
 
     Raises:
@@ -168,7 +171,7 @@ def class_effects(
     """
     require_editable(method)
     require_settings(settings)
-    units = _units_of_classes(layer, method, targets, settings, progress)
+    units = units_of_classes(layer, method, targets, settings, progress)
     passes = SteeredPasses(layer, method, score_images(layer, targets, settings))
     clean = passes.clean(progress)
     labels = torch.from_numpy(layer.prepared.evaluation.labels)[torch.from_numpy(clean.image)]
@@ -178,19 +181,23 @@ def class_effects(
         curves = np.zeros((5, len(settings.alphas)))
         for column, alpha in enumerate(settings.alphas):
             edit = edit_of(units[row], [], alpha=alpha, gamma=1.0, patches=settings.patches)
-            seeds = [seed_of("steering score", settings.seed, number, draw) for draw in range(2)]
             edited, touched = passes.edited(edit, progress)
-            curves[4, column] = float(touched.change.mean())
-            control = passes.control(edit, seeds[0], progress)
-            steered, missing = edited.logits, control.missing
-            if random_units:
-                second = passes.control(edit, seeds[1], progress)
-                steered, missing = second.logits, missing | second.missing
+            n_draws = settings.controls * (2 if random_units else 1)
+            seeds = [seed_of("steering score", settings.seed, number, draw) for draw in range(n_draws)]
+            controls = [passes.control(edit, touched.size, seed, progress) for seed in seeds]
+            missing = torch.stack([control.missing for control in controls]).any(0)
+            logits = [control.logits for control in controls]
+            sides = (logits[settings.controls :] if random_units else [edited.logits], logits[: settings.controls])
             # Without random units there is nothing to compare with.
             near, far = inside & ~missing, outside & ~missing
-            for first, logits in ((0, steered), (2, control.logits)):
-                curves[first, column] = float(target_gain(clean.logits[near], logits[near], mask).mean())
-                curves[first + 1, column] = float(divergence(clean.logits[far], logits[far]).mean())
+            for first, passed in zip((0, 2), sides, strict=True):
+                curves[first, column] = np.mean(
+                    [float(target_gain(clean.logits[near], each[near], mask).mean()) for each in passed]
+                )
+                curves[first + 1, column] = np.mean(
+                    [float(divergence(clean.logits[far], each[far]).mean()) for each in passed]
+                )
+            curves[4, column] = float(touched.change.mean())
         if not np.isfinite(curves).all():
             continue  # no readable image of the class, or none with random units
         gain, side, random_gain, random_side, change = (over_log(settings.alphas, curve) for curve in curves)
@@ -249,7 +256,7 @@ def score_records(effects: Sequence[ClassEffect], settings: ScoreSettings) -> li
     return records
 
 
-def _units_of_classes(
+def units_of_classes(
     layer: StoredLayer,
     method: Method,
     targets: ClassTargets,
@@ -283,12 +290,8 @@ def require_settings(settings: ScoreSettings) -> None:
         raise UserError(
             f"alphas = {alphas}: give different finite factors above 1 in ascending order, such as 2, 5, 20."
         )
-    counts = {"kappa": settings.kappa, "classes": settings.classes, "images": settings.images}
+    counts = {name: getattr(settings, name) for name in ("kappa", "classes", "images", "controls")}
     counts |= {} if settings.patches is None else {"patches": settings.patches}
     for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise UserError(f"{name} = {value!r}: give a whole number from 1.")
-
-
-def _are_factors(alphas: Sequence[float]) -> bool:
-    return all(math.isfinite(alpha) and alpha > 1 for alpha in alphas)

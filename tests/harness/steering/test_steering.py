@@ -80,15 +80,15 @@ def test_the_change_of_random_units_has_the_norm_of_the_edit_and_the_draw_of_an_
     passes = SteeredPasses(layer, method)
     try:
         site.replace = spying("edit")  # type: ignore[method-assign]
-        passes.edited(edit)
+        sizes = passes.edited(edit)[1].size
         site.replace = spying("control")  # type: ignore[method-assign]
-        first = passes.control(edit, 1)
+        first = passes.control(edit, sizes, 1)
     finally:
         site.replace = replace  # type: ignore[method-assign]
     torch.testing.assert_close(torch.cat(norms["control"]), torch.cat(norms["edit"]), rtol=1e-3, atol=1e-4)
-    assert torch.equal(first.logits, passes.control(edit, 1).logits)
-    assert not torch.equal(first.logits, passes.control(edit, 2).logits)
-    some = SteeredPasses(layer, method, np.asarray([4, 9])).control(edit, 1)
+    assert torch.equal(first.logits, passes.control(edit, sizes, 1).logits)
+    assert not torch.equal(first.logits, passes.control(edit, sizes, 2).logits)
+    some = SteeredPasses(layer, method, np.asarray([4, 9])).control(edit, sizes[[4, 9]], 1)
     torch.testing.assert_close(some.logits, first.logits[[4, 9]], rtol=1e-4, atol=1e-4)
 
 
@@ -229,7 +229,8 @@ def test_images_without_random_units_are_left_out_of_the_score(layer: StoredLaye
     row = next(row for row in layer.cells if row["method"] == "topk_sae")
     method = layer.method(row)
     every = edit_of(list(range(method.n_units)), [], alpha=3.0, gamma=0.0, patches=None)
-    control = SteeredPasses(layer, method).control(every, 1)
+    passes = SteeredPasses(layer, method)
+    control = passes.control(every, passes.edited(every)[1].size, 1)
     assert bool(control.missing.all()), "all units are edited, so that no other one is left"
 
 

@@ -20,6 +20,7 @@ from harness.activations.center_crops import CropFolder
 from harness.activations.forward import Passes
 from harness.activations.heads.base import Head
 from harness.activations.prefix_cache import READ_AHEAD
+from harness.activations.probing_images import ProbingImages
 from harness.activations.site import Site
 from harness.activations.token_set import TokenSet, check_disk
 from harness.atomic import create_partial, remove, replace_atomically
@@ -76,6 +77,8 @@ class Baseline:
     """mean cosine between output tokens of different images"""
     top_images: int
     """images kept per unit"""
+    probing: ProbingImages | None = None
+    """images on which metrics may choose units and fit"""
 
     @property
     def n_images(self) -> int:

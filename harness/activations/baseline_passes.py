@@ -138,13 +138,8 @@ class BaselinePasses:
             result.n_classes = logits.shape[1]
             file.write(np.ascontiguousarray(logits.numpy()).data)
             result.predictions.add(logits, logits, self._labels(passed))
-        if states is not None and first is not None and (shape := states.finish()) is not None:
-            resumed = passes.resuming_from(states_file, shape, torch.cat(result.index).numpy())
-            # The output as well: that of a layer before the cut is of the blank image, and edits have no effect.
-            if all(map(torch.equal, resumed.first_features(), first)):
-                result.states = shape
-            else:
-                states_file.unlink()
+        if first is not None:
+            result.states = passes.finish_states(states, states_file, torch.cat(result.index).numpy(), first)
         return result
 
     def _labels(self, passed: Passed) -> Tensor:

@@ -57,6 +57,12 @@ class Passes:
     crops: CropFolder | None = None
     """folder of the images' decoded crops; None to decode the images in every pass"""
 
+    def of_images(self, images: np.ndarray) -> Passes:
+        """Return the passes over some images (n,), ascending, that can be read. Their batches are other ones."""
+        if self.states is None or self.readable is None:
+            return replace(self, readable=images, states=None)
+        return replace(self, readable=images, states=self.states.of_rows(np.searchsorted(self.readable, images)))
+
     def run(
         self, tap: Tap, *, report: BrokenReport | None = None, writer: StateWriter | None = None
     ) -> Iterator[Passed]:
@@ -136,6 +142,25 @@ class Passes:
         cut = find_cut(self.backbone.model, self.site.path)
         states = None if shape is None or cut is None else States(file, tuple(shape), cut)
         return replace(self, states=states, readable=readable)
+
+    def finish_states(
+        self, writer: StateWriter | None, file: Path, readable: np.ndarray, first: tuple[Tensor, Tensor] | None
+    ) -> tuple[int, ...] | None:
+        """Return the shape of the states that a pass has written, or None (and no file) if passes cannot start there.
+
+        Args:
+            writer: what wrote them; None: nothing did.
+            file: the file.
+            readable: (n,) the images of the pass.
+            first: features and output of its first batch, which a resumed pass must give to the bit.
+        """
+        if writer is None or first is None or (shape := writer.finish()) is None:
+            return None
+        # The output as well: that of a layer before the cut is of the blank image, and edits have no effect.
+        if all(map(torch.equal, self.resuming_from(file, shape, readable).first_features(), first)):
+            return shape
+        file.unlink()
+        return None
 
     def first_features(self) -> tuple[Tensor, Tensor]:
         """Return the features (B, d) of the first batch of the unmodified network, and the layer's output there."""

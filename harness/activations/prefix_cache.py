@@ -151,6 +151,13 @@ class States:
         self.file = file
         self.shape = shape
         self.cut = cut
+        self._chosen: np.ndarray | None = None
+
+    def of_rows(self, rows: np.ndarray) -> States:
+        """Return the states of some rows (n,) of these, which are then numbered from 0."""
+        part = States(self.file, self.shape, self.cut)
+        part._chosen = rows if self._chosen is None else self._chosen[rows]
+        return part
 
     def read(self, ranges: Iterable[range]) -> Generator[Tensor, None, None]:
         """Yield the states of ranges of images, on the CPU; a thread reads the next ones meanwhile."""
@@ -158,6 +165,9 @@ class States:
 
     def _rows(self, images: range) -> Tensor:
         row = int(np.prod(self.shape[1:]))
+        if self._chosen is not None:
+            states = np.memmap(self.file, np.float32, mode="r", shape=self.shape)
+            return torch.from_numpy(states[self._chosen[images.start : images.stop]])
         rows = np.fromfile(self.file, np.float32, count=len(images) * row, offset=4 * images.start * row)
         return torch.from_numpy(rows.reshape(len(images), *self.shape[1:]))
 

@@ -19,6 +19,7 @@ from harness.activations.site import Site
 from harness.activations.unit_statistics import UnitStatistics
 from harness.cells.input_share import InputShare
 from harness.cells.method_output import MethodCalls
+from harness.cells.probing_codes import ImageCodesPass
 from harness.cells.unit_maps import unit_maps
 from harness.metrics.base import Batch, Metric, Outcome
 from methods.allocator import kept_memory
@@ -96,6 +97,8 @@ def evaluate(
         # A copy: the network may work in place on what follows (ReLU), and metrics read these tensors afterwards.
         return a_hat.clone()
 
+    wanted = any(timed.cls.needs_image_codes for timed in used)
+    image_codes = ImageCodesPass(calls, baseline, wanted=wanted, progress=progress)
     runs_network = method.spec.reads == "input" or any(timed.cls.needs_network for timed in used)
     done = 0
     # Only the pass: metrics that measure memory come after it.
@@ -113,12 +116,13 @@ def evaluate(
                     peak=peaks.value,
                     peak_token=peaks.token,
                 )
+                image_codes.update(index, peaks.value, batch.a)
                 for timed in used:
                     with section(METRIC_PER_BATCH.format(timed.cls.id), DEVICE):
                         timed.run(methodcaller("update", batch))
             done += len(index)
             progress(done, baseline.n_images, "evaluation images" if runs_network else "stored outputs")
-    outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out)
+    outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out, image_codes=image_codes.result())
     scores: list[ScoreRecord] = []
     measured_ids = {(timed.cls.id, timed.cls.version) for timed in used}
     for timed in used:
@@ -126,11 +130,7 @@ def evaluate(
         with section(METRIC_AT_END.format(timed.cls.id), DEVICE if timed.cls.timed else HOST):
             scores += timed.run(partial(_records_of, timed, outcome, measured_ids)) or []
     calls.require_same_dictionary()
-    failures = [f"The metric {timed.cls.id} failed: {timed.error}." for timed in used if timed.error]
-    if without:
-        names = ", ".join(metric.id for metric in without)
-        failures.append(f"{NO_DICTIONARY.format(method.spec.name)} Not measured: {names}.")
-    failures += [f"{method.spec.name} or a metric changed {what}; it was restored." for what in dict.fromkeys(changes)]
+    failures = _failures(method, used, without, changes)
     if not runs_network and baseline.tokens.dtype != "float32":
         outcome.notes.append(f"Measured on stored outputs of the layer, which are rounded to {baseline.tokens.dtype}.")
     maps = _maps(calls, outcome, failures, progress, runs_network=runs_network)
@@ -138,6 +138,19 @@ def evaluate(
     note = "" if input_share is None else input_share.note()
     notes = [note] * bool(note) + failures + outcome.notes
     return Evaluation(scores, notes, _unit_frame(outcome, baseline.passes.site), outcomes, maps)
+
+
+def _failures(
+    method: Method, used: Sequence[_TimedMetric], without: Sequence[type[Metric]], changes: Sequence[str]
+) -> list[str]:
+    """Return a sentence on each metric that failed or was left out, and on each setting that was changed."""
+    failures = [f"The metric {timed.cls.id} failed: {timed.error}." for timed in used if timed.error]
+    if without:
+        names = ", ".join(metric.id for metric in without)
+        failures.append(f"{NO_DICTIONARY.format(method.spec.name)} Not measured: {names}.")
+    return failures + [
+        f"{method.spec.name} or a metric changed {what}; it was restored." for what in dict.fromkeys(changes)
+    ]
 
 
 def _network(baseline: Baseline, edit: Callable[[Tensor, Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -187,7 +200,9 @@ class _TimedMetric:
         """Make the metric; return False if it does not apply."""
 
         def make() -> bool:
-            applies = self.cls.applies(method, baseline)
+            applies = self.cls.applies(method, baseline) and (
+                not self.cls.needs_image_codes or baseline.probing is not None
+            )
             if applies:
                 self.metric = self.cls(baseline)
             return bool(applies)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.activations.baseline import Baseline, make_baseline
 from harness.activations.collect import SitePlans, collect
 from harness.activations.heads.base import Head
+from harness.activations.probing_images import probing_images
 from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Site
 from harness.activations.sites import open_site
@@ -106,7 +108,7 @@ def open_baseline(suite: Suite, prepared: PreparedTarget, cache: Path, *, progre
 
 
 def _baseline(suite: Suite, prepared: PreparedTarget, head: Head, cache: Path, shared: Mapping[str, Any]) -> Baseline:
-    return make_baseline(
+    baseline = make_baseline(
         prepared.backbone,
         prepared.site,
         prepared.evaluation,
@@ -117,6 +119,7 @@ def _baseline(suite: Suite, prepared: PreparedTarget, head: Head, cache: Path, s
         dtype=suite.probing.dtype,
         **shared,
     )
+    return replace(baseline, probing=probing_images(baseline.passes, prepared.probing, cache))
 
 
 def _site(prepared: PreparedTarget, path: str) -> Site:

@@ -6,7 +6,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import cast
@@ -21,6 +21,7 @@ from harness.activations.baseline import Baseline, make_baseline
 from harness.activations.collect import collect
 from harness.activations.heads.probe import Probe
 from harness.activations.linear_site import LinearLayerSite
+from harness.activations.probing_images import probing_images
 from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Site
 from harness.activations.token_set import TokenSet
@@ -75,6 +76,7 @@ def small_world() -> Iterator[CheckWorld]:
         baseline = make_baseline(
             backbone, site, evaluation, head, cache, top_images=TOP_IMAGES, head_identity="check", batch_size=BATCH
         )
+        baseline = replace(baseline, probing=probing_images(baseline.passes, probing, cache))
         yield CheckWorld(site, tokens, baseline)
 
 

@@ -8,6 +8,7 @@ from harness.metrics.fvu import fvu
 from harness.metrics.max_collinearity import max_collinearity
 from harness.metrics.ms_score import ms_score
 from harness.metrics.r2 import R2, r2
+from harness.metrics.sparse_probe import sparse_probe
 from harness.metrics.stability import matched_cosine, matched_cosine_by_parent
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "max_collinearity",
     "ms_score",
     "r2",
+    "sparse_probe",
 ]

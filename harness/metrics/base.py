@@ -16,6 +16,7 @@ from methods.registry import Registry
 
 if TYPE_CHECKING:
     from harness.activations.baseline import Baseline
+    from harness.activations.pooled_codes import ImageCodes
     from harness.activations.unit_statistics import UnitStatistics
     from methods.base import Method
 
@@ -70,6 +71,8 @@ class Outcome:
     """Metric id -> (counted, positive), each (n_images,) bool over the evaluation split.
 
     Metrics that are shares of images add them; they are stored, so that methods are compared image by image."""
+    image_codes: ImageCodes | None = None
+    """Codes of labelled images of both splits, if a metric needs them."""
     notes: list[str] = field(default_factory=list)
     """Notes that metrics add, for the reader of the cell."""
 
@@ -126,6 +129,9 @@ class Metric(ABC):
     needs_dictionary: ClassVar[bool] = False
     """True if the metric reads the atoms of ``method.dictionary()``. A method whose decoder is not linear has none: the
     metric is then left out, with a note in the cell."""
+
+    needs_image_codes: ClassVar[bool] = False
+    """True if the metric reads :attr:`Outcome.image_codes`, for which the probing images are encoded too."""
 
     def __init__(self, baseline: Baseline) -> None:
         self.baseline = baseline

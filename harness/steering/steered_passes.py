@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -66,8 +65,7 @@ class SteeredPasses:
             readable = np.arange(len(passes.images)) if passes.readable is None else passes.readable
             if len(missing := np.setdiff1d(images, readable)):
                 raise UserError(f"There is no readable evaluation image {int(missing[0])}.")
-            # Stored states are read in whole batches, so a few images start from their pixels.
-            passes = replace(passes, readable=images, states=None)
+            passes = passes.of_images(images)
         self._passes = passes
         self._positions: Tensor | None = None
 

@@ -11,10 +11,10 @@ alpha, at the patches where they are most active, on the *evaluation* images. Wi
 
 Methods that make larger changes with the same alpha can gain more, so the size of the change is a score of its own.
 The random units are drawn for each image among its other units that are active on it, so they amplify what the image
-shows too; their change has the norm of the change that they stand in for. The gain and the collateral of several draws
-are averaged. The score of random units against other draws of them is 0 in expectation, since they are exchangeable.
-The standard error is that of the mean over classes, whose draws are independent: it is about other classes of the kind,
-and includes the draws.
+shows too; their change has the norm of the change that they stand in for. The gains of several draws are averaged. The
+score of random units against other draws of them is 0 in expectation, since they are exchangeable. The standard error
+is that of the mean over classes, whose draws are independent: it is about other classes of the kind, and includes the
+draws.
 """
 
 from __future__ import annotations
@@ -178,26 +178,29 @@ def class_effects(
     effects = []
     for row, (number, mask) in enumerate(zip(targets.labels, targets.masks, strict=True)):
         inside, outside = labels == number, (labels != number) & (labels >= 0)
+        of_class = SteeredPasses(layer, method, clean.image[inside.numpy()])
         curves = np.zeros((5, len(settings.alphas)))
         for column, alpha in enumerate(settings.alphas):
             edit = edit_of(units[row], [], alpha=alpha, gamma=1.0, patches=settings.patches)
             edited, touched = passes.edited(edit, progress)
-            n_draws = settings.controls * (2 if random_units else 1)
-            seeds = [seed_of("steering score", settings.seed, number, draw) for draw in range(n_draws)]
-            controls = [passes.control(edit, touched.size, seed, progress) for seed in seeds]
-            missing = torch.stack([control.missing for control in controls]).any(0)
-            logits = [control.logits for control in controls]
-            sides = (logits[settings.controls :] if random_units else [edited.logits], logits[: settings.controls])
-            # Without random units there is nothing to compare with.
-            near, far = inside & ~missing, outside & ~missing
-            for first, passed in zip((0, 2), sides, strict=True):
-                curves[first, column] = np.mean(
-                    [float(target_gain(clean.logits[near], each[near], mask).mean()) for each in passed]
-                )
-                curves[first + 1, column] = np.mean(
-                    [float(divergence(clean.logits[far], each[far]).mean()) for each in passed]
-                )
             curves[4, column] = float(touched.change.mean())
+            for side in range(2 if random_units else 1):
+                draws = range(side * settings.controls, (side + 1) * settings.controls)
+                first, *others = (seed_of("steering score", settings.seed, number, draw) for draw in draws)
+                control = passes.control(edit, touched.size, first, progress)
+                # Without random units there is nothing to compare with.
+                near, far = inside & ~control.missing, outside & ~control.missing
+                gains = [target_gain(clean.logits[near], control.logits[near], mask)]
+                # The draw matters for the gain; the collateral change hardly varies with it.
+                for seed in others:
+                    again = of_class.control(edit, touched.size[inside], seed, progress).logits[near[inside]]
+                    gains.append(target_gain(clean.logits[near], again, mask))
+                changed = divergence(clean.logits[far], control.logits[far])
+                curves[2 - 2 * side : 4 - 2 * side, column] = float(torch.stack(gains).mean()), float(changed.mean())
+            if not random_units:
+                rise = target_gain(clean.logits[near], edited.logits[near], mask)
+                changed = divergence(clean.logits[far], edited.logits[far])
+                curves[:2, column] = float(rise.mean()), float(changed.mean())
         if not np.isfinite(curves).all():
             continue  # no readable image of the class, or none with random units
         gain, side, random_gain, random_side, change = (over_log(settings.alphas, curve) for curve in curves)

@@ -1,0 +1,58 @@
+"""Codes of labelled images of both splits, for metrics that choose units or fit on one of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from harness.activations.baseline import Baseline
+from harness.activations.pooled_codes import ImageCodes, LabelledCodes, PooledCodes
+from harness.cells.method_output import MethodCalls
+from methods.base import Progress
+from methods.tracing import DEVICE, section, traced
+
+
+class ImageCodesPass:
+    """Collector of the codes of a method: the probing images are encoded at once, and evaluation images are added.
+
+    Args:
+        calls: the method.
+        baseline: what the unmodified network gave, with the probing images.
+        wanted: False if no metric needs the codes: nothing is collected.
+        progress: receives the number of probing images.
+
+    Raises:
+        UserError: if ``encode`` breaks the contract.
+    """
+
+    def __init__(self, calls: MethodCalls, baseline: Baseline, *, wanted: bool, progress: Progress) -> None:
+        self._probing = _probing_codes(calls, baseline, progress) if wanted else None
+        self._evaluation = None if self._probing is None else PooledCodes(baseline.images)
+
+    def update(self, image: Tensor, peak: Tensor, a: Tensor) -> None:
+        """Add evaluation images: indices (B,), largest codes (B, n_units), and outputs of the layer (B, T, d_out)."""
+        if self._evaluation is not None:
+            self._evaluation.update(image, peak, a)
+
+    def result(self) -> ImageCodes | None:
+        """Return the codes of both splits, or None if they are not collected."""
+        if self._probing is None or self._evaluation is None:
+            return None
+        return ImageCodes(self._probing, self._evaluation.labelled())
+
+
+@traced("codes of probing images")
+def _probing_codes(calls: MethodCalls, baseline: Baseline, progress: Progress) -> LabelledCodes | None:
+    if baseline.probing is None:
+        return None
+    images, done = baseline.probing.images, 0
+    pooled = PooledCodes(images)
+    for image, q, a in baseline.probing.tokens():
+        with torch.inference_mode():
+            x = (q if calls.method.spec.reads == "input" else a).flatten(0, 1)
+            with section("encoder", DEVICE):
+                codes = calls.encode(x).unflatten(0, a.shape[:2])
+            pooled.update(image, codes.amax(1), a)
+        done += len(image)
+        progress(done, len(images), "probing images")
+    return pooled.labelled()

@@ -1,0 +1,238 @@
+"""Sparse probing: how well a few units predict the class of an image (ViSAEBench M4; SAEBench)."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.activations.baseline import Baseline
+from harness.activations.heads.probe import fit_head
+from harness.activations.random_sets import labelled_classes
+from harness.errors import ArgumentError
+from harness.identity import seed_of
+from harness.metrics.base import METRICS, Metric, Outcome, Score
+from harness.metrics.inputs import require_real
+from harness.stats import proportion_standard_error
+from methods import numerics
+from methods.base import Method
+
+#: Numbers of units.
+KS = (1, 2, 5, 16)
+#: Sets of random units, and the classes and images of each that a probe needs.
+DRAWS = 10
+# Number of units whose F statistic is computed at once: 2048 x 5000 float64 are 82 MB.
+_UNITS_AT_ONCE = 2048
+
+
+def sparse_probe(
+    codes: Tensor,
+    labels: Tensor | np.ndarray | Sequence[int],
+    k: int,
+    *,
+    test_codes: Tensor | None = None,
+    test_labels: Tensor | np.ndarray | Sequence[int] | None = None,
+    test_size: float = 0.2,
+    seed: int = 42,
+) -> float:
+    """Return the test accuracy of a logistic regression on the k units with the largest F statistic.
+
+    Without test codes, a stratified part of the images is held out for the accuracy, while the units are chosen on
+    *all* images, as in ViSAEBench M4, whose values these are. With test codes, units are chosen and the probe is fitted
+    on ``codes`` alone. The codes are used as they are: the L2 penalty (C = 1) is stronger for units of small codes.
+
+    Args:
+        codes: (n, n_units) code of each image: the largest over its tokens, in ViSAEBench.
+        labels: (n,) class of each image.
+        k: number of units.
+        test_codes: (m, n_units) codes of other images.
+        test_labels: (m,) classes of these.
+        test_size: share of the images that is held out, without test codes.
+        seed: random seed of that choice.
+
+    Raises:
+        ArgumentError: if shapes do not match, codes are not finite, k is not from 1 to n_units, or there are fewer than
+            two classes.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import train_test_split
+
+    x, y = _checked(codes, labels, "codes", "labels")
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= x.shape[1]:
+        raise ArgumentError(
+            f"sparse_probe: k = {k!r}: give a whole number from 1 to the number of units, {x.shape[1]}."
+        )
+    if len(np.unique(y)) < 2:
+        raise ArgumentError("sparse_probe: all images have one class; give images of at least two.")
+    if (test_codes is None) != (test_labels is None):
+        raise ArgumentError("sparse_probe: give test_codes and test_labels together.")
+    if test_codes is not None and test_labels is not None:
+        test_x, test_y = _checked(test_codes, test_labels, "test_codes", "test_labels")
+        if test_x.shape[1] != x.shape[1]:
+            raise ArgumentError(
+                f"sparse_probe: test_codes have {test_x.shape[1]} units, and codes {x.shape[1]}: give those of one "
+                "method."
+            )
+        chosen = ranked_units(torch.from_numpy(x), torch.from_numpy(y))[:k].numpy()
+        train_x, train_y = x, y
+    else:
+        if not 0 < test_size < 1:
+            raise ArgumentError(f"sparse_probe: test_size = {test_size}: give a share between 0 and 1.")
+        chosen = ranked_units(torch.from_numpy(x), torch.from_numpy(y))[:k].numpy()
+        stratify = y if np.unique(y, return_counts=True)[1].min() >= 2 else None
+        try:
+            train_x, test_x, train_y, test_y = train_test_split(
+                x, y, test_size=test_size, stratify=stratify, random_state=seed
+            )
+        except ValueError as error:
+            raise ArgumentError(
+                f"sparse_probe: {len(x)} images of {len(np.unique(y))} classes cannot be split ({error}); give more."
+            ) from error
+    model = LogisticRegression(max_iter=500)
+    with numerics.sklearn_threads(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(train_x[:, chosen], train_y)
+    return float(model.score(test_x[:, chosen], test_y))
+
+
+def f_statistics(codes: Tensor, labels: Tensor) -> Tensor:
+    """Return the F statistic (n_units,) float64 of a one-way analysis of variance of the codes by class.
+
+    It is the variance between class means over the variance within classes; -inf for a unit with constant codes.
+
+    Args:
+        codes: (n, n_units).
+        labels: (n,) int64.
+    """
+    from sklearn.feature_selection import f_classif
+
+    parts = []
+    for part in codes.split(_UNITS_AT_ONCE, dim=1):
+        with warnings.catch_warnings():
+            # Of constant units: 0/0.
+            warnings.simplefilter("ignore")
+            parts.append(torch.from_numpy(np.asarray(f_classif(part.double().numpy(), labels.numpy())[0])))
+    return torch.cat(parts).nan_to_num(nan=-math.inf, posinf=math.inf)
+
+
+def ranked_units(codes: Tensor, labels: Tensor) -> Tensor:
+    """Return the units (n_units,) in descending order of :func:`f_statistics`, ties to the lower number."""
+    return f_statistics(codes, labels).argsort(descending=True, stable=True)
+
+
+def _checked(codes: Tensor, labels: Any, *names: str) -> tuple[np.ndarray, np.ndarray]:
+    require_real("sparse_probe", **{names[0]: codes})
+    y = np.asarray(labels)
+    if codes.ndim != 2 or y.shape != tuple(codes.shape[:1]) or not len(y):
+        raise ArgumentError(
+            f"sparse_probe: {names[0]} {tuple(codes.shape)} and {names[1]} {y.shape} must have the shapes (n, n_units) "
+            "and (n,), with n of at least 1."
+        )
+    if not np.issubdtype(y.dtype, np.integer):
+        raise ArgumentError(f"sparse_probe: {names[1]} are {y.dtype}; give whole numbers.")
+    if not bool(torch.isfinite(codes).all()):
+        raise ArgumentError(f"sparse_probe: {names[0]} contain NaN or infinity; give finite codes.")
+    return codes.detach().cpu().numpy(), y
+
+
+@METRICS.register()
+class SparseProbe(Metric):
+    """Share of evaluation images whose class a probe predicts from k units, for k = 1, 2, 5 and 16.
+
+    The code of an image is the largest over its tokens. On the probing images, the k units with the largest F
+    statistic (analysis of variance by class) are chosen, and a logistic regression (L2, C = 1) is fitted on their
+    codes, which are standardised, so that methods with small codes are not penalised. Nothing is chosen on the images
+    that are measured; ViSAEBench chooses units on all of them (:func:`sparse_probe`).
+
+    ``sparse_probe_k`` is the mean of the accuracies over log k (trapezoids). Companions: ``sparse_probe_1``,
+    ``sparse_probe_2``, ``sparse_probe_5``, ``sparse_probe_16``, as far as there are so many units; and
+    ``sparse_probe_excess``, the mean of ``sparse_probe_k`` less that of as many random units among those that are
+    active on a probing image (ten draws). Details, for each k: ``layer``, the accuracy with the k best neurons of the
+    layer; ``random``, with random units; and ``majority``, of the most frequent class.
+
+    Images without a label, and those of classes without a probing image, are left out. The metric is skipped if fewer
+    than two classes are labelled.
+    """
+
+    id = "sparse_probe_k"
+    title = "accuracy of probes with few units"
+    reference = "ViSAEBench M4 and SAEBench (sparse probing); docs/probing.md"
+    default = False
+    needs_network = False
+    needs_image_codes = True
+
+    @classmethod
+    def applies(cls, method: Method, baseline: Baseline) -> bool:
+        return method.n_units > 0 and labelled_classes(baseline.images.labels) > 1
+
+    def compute(self, outcome: Outcome) -> Iterable[Score]:
+        assert outcome.image_codes is not None
+        train, every = outcome.image_codes
+        test = every.of_classes(train.labels)
+        ks = [k for k in KS if k <= train.codes.shape[1]]
+        n_classes = len(self.baseline.images.classes)
+        order, layer_order = ranked_units(train.codes, train.labels), ranked_units(train.layer, train.labels)
+        alive = (train.codes > 0).any(0).nonzero()[:, 0]
+        alive = alive if len(alive) >= ks[-1] else torch.arange(train.codes.shape[1])
+        correct: dict[int, Tensor] = {}
+        layer: dict[int, float] = {}
+        random: dict[int, Tensor] = {}
+
+        def right(train_codes: Tensor, test_codes: Tensor, units: Tensor) -> Tensor:
+            """Return which images (m,) are predicted from the codes of some units."""
+            head = fit_head(train_codes[:, units], train.labels, n_classes)
+            predicted = (test_codes[:, units] @ head["weight"].T + head["bias"]).argmax(1)
+            return predicted == test.labels
+
+        with numerics.sklearn_threads():
+            for k in ks:
+                correct[k] = right(train.codes, test.codes, order[:k])
+                layer[k] = float(right(train.layer, test.layer, layer_order[:k]).double().mean())
+                draws = []
+                for draw in range(DRAWS):
+                    generator = torch.Generator().manual_seed(seed_of("random units of a probe", k, draw))
+                    units = alive[torch.randperm(len(alive), generator=generator)[:k]]
+                    draws.append(right(train.codes, test.codes, units).double())
+                random[k] = torch.stack(draws).mean(0)
+        n = len(test.labels)
+        majority = float((test.labels == train.labels.mode().values).double().mean())
+        # One value per image: its mean over log k.
+        weights = log_weights(ks)
+        per_image = sum(weight * correct[k].double() for k, weight in zip(ks, weights, strict=True))
+        excess = per_image - sum(weight * random[k] for k, weight in zip(ks, weights, strict=True))
+        details = {
+            "layer": {str(k): layer[k] for k in ks},
+            "random": {str(k): float(random[k].mean()) for k in ks},
+            "majority": majority,
+            "units": [int(unit) for unit in order[: ks[-1]]],
+            "n_probing": len(train.labels),
+            "n_unseen_class": len(every.labels) - n,
+        }
+        assert isinstance(per_image, Tensor) and isinstance(excess, Tensor)
+        yield self.score(float(per_image.mean()), n, _error(per_image), "images")._replace(details=details)
+        for k in ks:
+            share = float(correct[k].double().mean())
+            name = f"sparse_probe_{k}"
+            outcome.image_outcomes[name] = test.outcomes(correct[k])
+            yield Score(name, share, n, proportion_standard_error(share, n), "images")
+        yield Score("sparse_probe_excess", float(excess.mean()), n, _error(excess), "images")
+
+
+def log_weights(ks: Sequence[int]) -> list[float]:
+    """Return the weights of values at ``ks``, ascending, in their mean over log k by trapezoids; they sum to 1."""
+    if len(ks) == 1:
+        return [1.0]
+    logs = np.log(np.asarray(ks, dtype=float))
+    steps = np.diff(logs) / (logs[-1] - logs[0])
+    return [float(x) for x in (np.append(steps, 0.0) + np.append(0.0, steps)) / 2]
+
+
+def _error(values: Tensor) -> float | None:
+    """Return the standard error of the mean over images, or None for fewer than two."""
+    return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else None

@@ -17,6 +17,7 @@ from torch import Tensor
 from harness.activations.baseline_passes import LOGITS, OUTCOMES, STATES, TOKENS, BaselinePasses
 from harness.activations.cached import read_cached
 from harness.activations.center_crops import CropFolder
+from harness.activations.external_images import ExternalImages
 from harness.activations.forward import Passes
 from harness.activations.heads.base import Head
 from harness.activations.prefix_cache import READ_AHEAD
@@ -79,6 +80,8 @@ class Baseline:
     """images kept per unit"""
     probing: ProbingImages | None = None
     """images on which metrics may choose units and fit"""
+    external: ExternalImages | None = None
+    """embeddings of the split by another backbone"""
 
     @property
     def n_images(self) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness import backbones, datasets
+from harness.activations.external_images import default_encoder
 from harness.activations.heads import HEADS
 from harness.activations.heads.base import HeadKind
 from harness.activations.offers import Offer, declared
@@ -77,6 +78,8 @@ class Cell:
     init_seed: int
     metrics: tuple[type[Metric], ...]
     top_images: int
+    encoder: str | None = None
+    """backbone that embeds the evaluation images, if a metric reads such embeddings"""
 
     @property
     def label(self) -> str:
@@ -155,6 +158,7 @@ class Cell:
             "method": self.method_identity,
             "init_seed": self.init_seed,
             "metrics": {metric.id: _version(metric.version, metric) for metric in self.metrics},
+            **({} if self.encoder is None else {"encoder": self.encoder}),
         }
 
     @property
@@ -286,6 +290,7 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
     for target in prepared:
         top_images = min(suite.evaluation.top_images, len(target.evaluation))
         entries = suitable_entries(suite, target)
+        encoder = encoder_of(suite, target.target.backbone) if any(m.needs_encoder for m in metrics) else None
         for token_seed in suite.token_seeds_of(target.target):
             probing = suite.probing
             plan = ProbingPlan(probing.crops, probing.tokens_per_image, probing.dtype, token_seed)
@@ -295,7 +300,7 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
                     method = METHODS.get(entry.name)
                     with calling(METHODS, entry.name):
                         config = make_config(method, entry.config)
-                        cell = Cell(target, entry, method, config, plan, init_seed, metrics, top_images)
+                        cell = Cell(target, entry, method, config, plan, init_seed, metrics, top_images, encoder)
                         if number and not cell.spec.uses_seed and init_seed not in repeats:
                             continue
                         # Code of the method runs here, where an error of it is named.
@@ -303,6 +308,21 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
                         cells.append(cell)
     # A suite may list the same configuration twice.
     return list({cell.cell_id: cell for cell in cells}.values())
+
+
+def encoder_of(suite: Suite, backbone: str) -> str:
+    """Return the backbone that embeds the evaluation images of a layer of ``backbone``.
+
+    Raises:
+        UserError: if the suite names the backbone itself.
+    """
+    encoder = suite.evaluation.encoder or default_encoder(backbone)
+    if encoder == backbone:
+        raise UserError(
+            f"evaluation.encoder = {encoder!r} is the backbone that is decomposed: name another one "
+            "(`harness list backbones`), or leave it out."
+        )
+    return encoder
 
 
 def _metrics(names: Sequence[str], *, only_default: bool) -> Iterator[type[Metric]]:

@@ -7,6 +7,7 @@ from harness.metrics.effective_rank import effective_rank
 from harness.metrics.fvu import fvu
 from harness.metrics.max_collinearity import max_collinearity
 from harness.metrics.ms_score import ms_score
+from harness.metrics.ms_score_external import ms_score_external
 from harness.metrics.r2 import R2, r2
 from harness.metrics.sparse_probe import sparse_probe
 from harness.metrics.stability import matched_cosine, matched_cosine_by_parent
@@ -24,6 +25,7 @@ __all__ = [
     "matched_cosine_by_parent",
     "max_collinearity",
     "ms_score",
+    "ms_score_external",
     "r2",
     "sparse_probe",
 ]

@@ -133,6 +133,10 @@ class Metric(ABC):
     needs_image_codes: ClassVar[bool] = False
     """True if the metric reads :attr:`Outcome.image_codes`, for which the probing images are encoded too."""
 
+    needs_encoder: ClassVar[bool] = False
+    """True if the metric reads :attr:`Baseline.external`, the embeddings of the images by another backbone. Its name is
+    then part of the cell's identity."""
+
     def __init__(self, baseline: Baseline) -> None:
         self.baseline = baseline
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -169,7 +169,7 @@ class SparseProbe(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        return method.n_units > 0 and labelled_classes(baseline.images.labels) > 1
+        return method.n_units > 0 and has_classes(baseline)
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         assert outcome.image_codes is not None
@@ -186,9 +186,9 @@ class SparseProbe(Metric):
 
         def right(train_codes: Tensor, test_codes: Tensor, units: Tensor) -> Tensor:
             """Return which images (m,) are predicted from the codes of some units."""
-            head = fit_head(train_codes[:, units], train.labels, n_classes)
-            predicted = (test_codes[:, units] @ head["weight"].T + head["bias"]).argmax(1)
-            return predicted == test.labels
+            return right_images(
+                fit_head(train_codes[:, units], train.labels, n_classes), test_codes[:, units], test.labels
+            )
 
         with numerics.sklearn_threads():
             for k in ks:
@@ -215,13 +215,21 @@ class SparseProbe(Metric):
             "n_unseen_class": len(every.labels) - n,
         }
         assert isinstance(per_image, Tensor) and isinstance(excess, Tensor)
-        yield self.score(float(per_image.mean()), n, _error(per_image), "images")._replace(details=details)
+        params = {"ks": ks}
+        main = self.score(float(per_image.mean()), n, standard_error(per_image), "images")
+        yield main._replace(details=details, params=params)
         for k in ks:
             share = float(correct[k].double().mean())
             name = f"sparse_probe_{k}"
             outcome.image_outcomes[name] = test.outcomes(correct[k])
-            yield Score(name, share, n, proportion_standard_error(share, n), "images")
-        yield Score("sparse_probe_excess", float(excess.mean()), n, _error(excess), "images")
+            yield Score(name, share, n, proportion_standard_error(share, n), "images", params={})
+        yield Score("sparse_probe_excess", float(excess.mean()), n, standard_error(excess), "images", params=params)
+
+
+def has_classes(baseline: Baseline) -> bool:
+    """Return True if at least two classes are labelled in both splits."""
+    sides = [baseline.images, *([] if baseline.probing is None else [baseline.probing.images])]
+    return len(sides) == 2 and all(labelled_classes(images.labels) > 1 for images in sides)
 
 
 def log_weights(ks: Sequence[int]) -> list[float]:
@@ -233,6 +241,11 @@ def log_weights(ks: Sequence[int]) -> list[float]:
     return [float(x) for x in (np.append(steps, 0.0) + np.append(0.0, steps)) / 2]
 
 
-def _error(values: Tensor) -> float | None:
+def right_images(head: Mapping[str, Tensor], codes: Tensor, labels: Tensor) -> Tensor:
+    """Return (n,) bool: the images whose class a head of :func:`fit_head` predicts from their codes (n, m)."""
+    return (codes @ head["weight"].T + head["bias"]).argmax(1) == labels
+
+
+def standard_error(values: Tensor) -> float | None:
     """Return the standard error of the mean over images, or None for fewer than two."""
     return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else None

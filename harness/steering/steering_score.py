@@ -184,8 +184,8 @@ def class_effects(
             edit = edit_of(units[row], [], alpha=alpha, gamma=1.0, patches=settings.patches)
             edited, touched = passes.edited(edit, progress)
             curves[4, column] = float(touched.change.mean())
-            for side in range(2 if random_units else 1):
-                draws = range(side * settings.controls, (side + 1) * settings.controls)
+            for half in range(2 if random_units else 1):
+                draws = range(half * settings.controls, (half + 1) * settings.controls)
                 first, *others = (seed_of("steering score", settings.seed, number, draw) for draw in draws)
                 control = passes.control(edit, touched.size, first, progress)
                 # Without random units there is nothing to compare with.
@@ -196,7 +196,7 @@ def class_effects(
                     again = of_class.control(edit, touched.size[inside], seed, progress).logits[near[inside]]
                     gains.append(target_gain(clean.logits[near], again, mask))
                 changed = divergence(clean.logits[far], control.logits[far])
-                curves[2 - 2 * side : 4 - 2 * side, column] = float(torch.stack(gains).mean()), float(changed.mean())
+                curves[2 - 2 * half : 4 - 2 * half, column] = float(torch.stack(gains).mean()), float(changed.mean())
             if not random_units:
                 rise = target_gain(clean.logits[near], edited.logits[near], mask)
                 changed = divergence(clean.logits[far], edited.logits[far])

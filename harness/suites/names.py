@@ -68,6 +68,8 @@ def _check(suite: Suite, methods: Collection[str] | None, look_ups: _LookUps) ->
     problems = _problems_of(("data", "dataset"), look_ups.dataset, dataset)
     for number, metric in enumerate(suite.evaluation.metrics or ()):
         problems += _problems_of(("evaluation", "metrics", number), look_ups.metric, metric)
+    if suite.evaluation.encoder is not None:
+        problems += _problems_of(("evaluation", "encoder"), _check_backbone, suite.evaluation.encoder)
     if suite.judging is not None:
         problems += _problems_of(("judging", "panel"), look_ups.panel, suite.judging.panel)
         problems += _problems_of(("judging", "protocol"), look_ups.protocol, suite.judging.protocol)

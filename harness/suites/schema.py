@@ -78,6 +78,9 @@ class EvaluationSettings(Section):
     top_images: Whole = Field(100, ge=2, le=100_000, description="top images per unit, for the MS score")
     batch_size: Whole = Field(16, ge=1, le=65_536)
     metrics: tuple[str, ...] | None = Field(None, min_length=1, description="metric ids; default: all metrics")
+    encoder: str | None = Field(
+        None, min_length=1, description="backbone that embeds the images for ms_score_external; not the decomposed one"
+    )
 
     @model_validator(mode="after")
     def _metrics_once(self) -> EvaluationSettings:

@@ -110,6 +110,13 @@ class Cell:
             return {}
         return {"class_names": digest(list(self.prepared.probing.classes))}
 
+    def _hierarchy_identity(self) -> dict[str, Any]:
+        """Return the class hierarchy if a metric reads it: the identity of the images is without it."""
+        hierarchy = self.prepared.evaluation.class_hierarchy
+        if hierarchy is None or not any(metric.needs_hierarchy for metric in self.metrics):
+            return {}
+        return {"class_hierarchy": hierarchy.fingerprint}
+
     @property
     def probing_identity(self) -> dict[str, Any]:
         """Images and sampling plan of the probing set, without the token seed."""
@@ -159,6 +166,7 @@ class Cell:
             "init_seed": self.init_seed,
             "metrics": {metric.id: _version(metric.version, metric) for metric in self.metrics},
             **({} if self.encoder is None else {"encoder": self.encoder}),
+            **self._hierarchy_identity(),
         }
 
     @property

@@ -74,6 +74,10 @@ class RunOptions(LayerOptions):
             max=MOST_SEED,
         ),
     ] = None
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Metrics: all, default, or ids with commas between them; default: those of the suite."),
+    ] = None
     dictionary: Annotated[
         list[str] | None,
         typer.Option(

@@ -133,6 +133,8 @@ class Metric(ABC):
     needs_image_codes: ClassVar[bool] = False
     """True if the metric reads :attr:`Outcome.image_codes`, for which the probing images are encoded too."""
 
+    needs_hierarchy: ClassVar[bool] = False
+    """True if the metric reads the class hierarchy of the images, which is then part of the cell's identity."""
     needs_encoder: ClassVar[bool] = False
     """True if the metric reads :attr:`Baseline.external`, the embeddings of the images by another backbone. Its name is
     then part of the cell's identity."""

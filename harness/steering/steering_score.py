@@ -29,7 +29,7 @@ from torch import Tensor
 
 from harness.errors import UserError
 from harness.identity import seed_of
-from harness.steering.class_auroc import class_auroc
+from harness.stats.class_auroc import class_auroc
 from harness.steering.effects import divergence, target_gain
 from harness.steering.interventions import edit_of, require_editable
 from harness.steering.steered_passes import SteeredPasses

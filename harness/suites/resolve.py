@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from harness.suites import Suite, load_suite, with_overrides, with_settings
 from harness.suites.loading import read_suite
+from harness.suites.metric_groups import metric_setting
 from harness.suites.names import check_sources
 from harness.suites.tiny import require_scale, scaled
 
@@ -26,6 +27,7 @@ def resolve_suite(
     settings: Sequence[str] = (),
     dataset: str | None = None,
     evaluation: float | None = None,
+    metrics: str | None = None,
     **options: Any,
 ) -> ResolvedSuite:
     """Return the suite that a command line describes.
@@ -39,11 +41,14 @@ def resolve_suite(
         settings: ``KEY=VALUE`` of ``--set``, see :func:`harness.suites.with_settings`.
         dataset: data set, instead of that of the suite.
         evaluation: number or share of evaluation images.
+        metrics: ``all``, ``default``, or ids of metrics with commas between them, instead of those of the suite.
         options: other options of :func:`harness.suites.with_overrides`.
 
     Raises:
         UserError: if the suite, scale, or a key or value is invalid.
     """
+    if metrics is not None:
+        settings = [metric_setting(metrics), *settings]
     # First without the checks that import torch: a mistake in a name should be answered at once.
     early = with_overrides(
         read_suite(name_or_path, methods=options.get("methods")),

@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
 from harness.identity import digest
-from harness.steering.class_auroc import class_auroc, null_of_best
+from harness.stats.class_auroc import class_auroc, null_of_best
 from harness.steering.scorers import SCORERS
 from harness.steering.scorers.base import Images, Scored, Scorer
 from methods.base import Progress, no_progress

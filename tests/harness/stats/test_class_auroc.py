@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import torch
 
-from harness.steering.class_auroc import class_auroc, null_of_best
+from harness.stats.class_auroc import class_auroc, null_of_best
 
 
 def test_closed_forms() -> None:

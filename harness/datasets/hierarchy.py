@@ -57,7 +57,9 @@ class ClassHierarchy:
         if len(set(self.parents)) != n_parents or "" in self.parents:
             raise HierarchyError("The parents of a class hierarchy must have different names, none of them empty.")
         if len(self.above) != n_parents or not all(-1 <= index < n_parents for index in (*self.parent_of, *self.above)):
-            raise HierarchyError(f"The parents of a class hierarchy of {n_parents} parents must be -1 to {n_parents - 1}.")
+            raise HierarchyError(
+                f"The parents of a class hierarchy of {n_parents} parents must be -1 to {n_parents - 1}."
+            )
         self._refuse_cycles()
         if childless := [name for name, n in zip(self.parents, self.members.sum(axis=1), strict=True) if not n]:
             raise HierarchyError(f"The parent {childless[0]!r} has no class below it: give it one, or remove it.")
@@ -70,12 +72,12 @@ class ClassHierarchy:
 
     def _refuse_cycles(self) -> None:
         for start in range(len(self.parents)):
-            index, steps = start, 0
-            while index >= 0:
-                index, steps = self.above[index], steps + 1
-                if index == start or steps > len(self.parents):
-                    name = self.parents[start]
-                    raise HierarchyError(f"The parent {name!r} is below itself: remove one of the pairs.", name)
+            index = start
+            for _ in self.parents:
+                index = self.above[index] if index >= 0 else -1
+            if index >= 0:  # on a cycle, after as many steps as there are parents
+                name = self.parents[index]
+                raise HierarchyError(f"The parent {name!r} is below itself: remove one of the pairs.", name)
 
     @classmethod
     def from_pairs(cls, classes: Sequence[str], parent_of: Mapping[str, str]) -> ClassHierarchy:
@@ -138,8 +140,9 @@ class ClassHierarchy:
         Returns:
             (n,) int64, index into :attr:`parents`; -1 for an image without a label or whose class has no parent.
         """
-        table = np.array([*self.parent_of, -1], np.int64)
-        return table[labels]
+        # The last entry is that of the label -1.
+        parents: np.ndarray = np.array([*self.parent_of, -1], np.int64)[labels]
+        return parents
 
     @property
     def fingerprint(self) -> str:

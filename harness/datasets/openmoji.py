@@ -104,8 +104,8 @@ def _image(row: dict[str, Any], root: Path) -> GroupedImage:
     for text in (code, group, kind):
         if not isinstance(text, str) or not _NAME.fullmatch(text):
             raise UserError(
-                f"A row of {LIST} has the hexcode, group and subgroups {str((code, group, kind))[:120]}: each must be a "
-                "text of letters, digits and hyphens."
+                f"A row of {LIST} has the hexcode, group and subgroups {str((code, group, kind))[:120]}: each must be "
+                "a text of letters, digits and hyphens."
             )
     return GroupedImage(f"{code}.svg", root / FOLDER / f"{code}.svg", str(group), str(kind))
 

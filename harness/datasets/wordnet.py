@@ -9,6 +9,7 @@ Format: WordNet's manual page wndb(5WN), "Data File Format".
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -61,14 +62,20 @@ def hierarchy_of(classes: Sequence[str], path: str | None = None) -> ClassHierar
     except OSError as error:
         raise UserError(f"WordNet's {str(file)!r} cannot be read: {error.strerror or error}. {REMEDY}") from error
     parents = {wordnet_id for line in lines for wordnet_id in line}
-    chains = [[name, name, *line] if name in parents else [name, *line] for name, line in zip(classes, lines, strict=True)]
+    chains = [
+        [name, name, *line] if name in parents else [name, *line] for name, line in zip(classes, lines, strict=True)
+    ]
     return _tree(chains, nouns)
 
 
 def _tree(chains: Sequence[Sequence[str]], nouns: dict[str, Noun]) -> ClassHierarchy:
     """Return the tree of the chains (class, parent, its parent, ..., root) without parents that group nothing."""
-    # A class and the parent of the same id are different nodes.
-    branches = {(0 if depth == 0 else 1, *chain[depth : depth + 2]) for chain in chains for depth in range(len(chain) - 1)}
+    # A class and the parent of the same id are different nodes, so depth 0 is part of a branch.
+    branches = {
+        (depth == 0, child, parent)
+        for chain in chains
+        for depth, (child, parent) in enumerate(itertools.pairwise(chain))
+    }
     n_children = Counter(parent for _, _, parent in branches)
     n_below = Counter(parent for chain in chains for parent in chain[1:])
     kept = {parent for parent, count in n_children.items() if count > 1 and n_below[parent] < len(chains)}

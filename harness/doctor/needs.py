@@ -73,21 +73,6 @@ def _images(suite: Suite) -> Need:
     return Need(Check(f"images {spec}", not reason, True, reason or spec, remedy), "all")
 
 
-class _Extra(NamedTuple):
-    """Package that an image set needs, its module, and the extra that it is part of."""
-
-    package: str
-    module: str
-    extra: str
-
-
-_EXTRAS_OF_IMAGES = {
-    "hf": _Extra("datasets", "datasets", "hf"),
-    "openmoji": _Extra("resvg-py", "resvg_py", "drawings"),
-    "textiles": _Extra("conformal-clip-data", "conformal_clip_data", "textiles"),
-}
-
-
 def _missing_images(spec: str) -> tuple[str, str]:
     """Return the reason and the remedy if an image set is not on this machine, else two empty texts."""
     kind, _, identifier = spec.partition(":")
@@ -107,9 +92,15 @@ def _missing_images(spec: str) -> tuple[str, str]:
             f"there is no folder {identifier!r}",
             "Use a folder with one sub-folder per class: --dataset folder:PATH.",
         )
-    elif kind in _EXTRAS_OF_IMAGES and not _has(_EXTRAS_OF_IMAGES[kind].module):
-        package, extra = _EXTRAS_OF_IMAGES[kind].package, _EXTRAS_OF_IMAGES[kind].extra
-        return f"the package {package} is not installed", f'pip install "disentanglement-harness[{extra}]"'
+    elif kind == "hf" and not _has("datasets"):
+        return "the package datasets is not installed", 'pip install "disentanglement-harness[hf]"'
+    elif kind in ("clipart", "openmoji", "textiles"):
+        from harness import datasets
+
+        try:
+            datasets.load(spec)  # lists file names
+        except UserError as error:
+            return "not on this machine", str(error)
     return "", ""
 
 

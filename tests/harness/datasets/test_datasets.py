@@ -196,7 +196,7 @@ def test_unknown_names_answer_with_the_nearest():
         datasets.load("photo")
     with pytest.raises(UserError, match="no dataset 'imagenette'"):
         datasets.load("imagenette:/x")
-    with pytest.raises(UserError, match="There are folder, hf, imagenet, parquet, photos"):
+    with pytest.raises(UserError, match="There are clipart, folder, hf, imagenet, openmoji, parquet, photos"):
         datasets.load("")
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from harness.datasets import contents, files, pixels
 from harness.datasets.contents_cache import Stamp
+from harness.datasets.hierarchy import ClassHierarchy
 from methods.errors import UserError
 
 
@@ -116,6 +117,10 @@ class ImageSet:
         skipped: images of the set that are not among the records, name to reason.
         notes: sentences for the user about how the set was read.
         sample_depth: significant bits of images with 16 bits per sample, shared with all subsets.
+        class_hierarchy: parents above the classes, or None. No part of :attr:`fingerprint`.
+
+    Raises:
+        UserError: if the hierarchy is of another number of classes.
     """
 
     name: str
@@ -126,8 +131,14 @@ class ImageSet:
     skipped: Mapping[str, str] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = field(default=(), repr=False)
     sample_depth: pixels.SampleDepth = field(default=None, repr=False)  # type: ignore[assignment]  # set below
+    class_hierarchy: ClassHierarchy | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if self.class_hierarchy is not None and len(self.class_hierarchy.parent_of) != len(self.classes):
+            raise UserError(
+                f"{self.name!r} has {len(self.classes)} classes, and its class hierarchy is of "
+                f"{len(self.class_hierarchy.parent_of)}: parent_of must have one entry per class."
+            )
         if self.sample_depth is None:
             object.__setattr__(self, "sample_depth", pixels.SampleDepth(self.records, self.reader))
 
@@ -181,7 +192,7 @@ class ImageSet:
     def subset(self, indices: Iterable[int] | np.ndarray) -> ImageSet:
         """Return the set of the records at ``indices``, sorted by name.
 
-        The result has the same classes, skipped images and notes, and no predefined split.
+        The result has the same classes, hierarchy, skipped images and notes, and no predefined split.
 
         Raises:
             UserError: if an index is out of range or occurs twice.

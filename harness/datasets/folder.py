@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.datasets import DATASETS
+from harness.datasets import DATASETS, wordnet
 from harness.datasets.base import ImageSet
+from harness.datasets.folders import hierarchy_file
 from harness.datasets.folders.annotations import read_annotations
 from harness.datasets.folders.image_files import is_image, readable_suffixes, why_skipped
 from harness.datasets.folders.layout import LAYOUT, Part, recognise
 from harness.datasets.folders.tree import Folder
+from harness.datasets.hierarchy import ClassHierarchy
+from harness.datasets.label_sets import are_wordnet_ids
 from harness.datasets.split_names import join
 from methods.errors import UserError
 
@@ -26,8 +30,13 @@ def load(identifier: str) -> ImageSet:
     the predefined split: see :mod:`harness.datasets.folders.layout`. Hidden files and folders are ignored; links are
     followed.
 
+    The class hierarchy is that of a file ``hierarchy.csv`` beside the class folders or above them
+    (:mod:`harness.datasets.folders.hierarchy_file`). Without one, classes that are WordNet ids have that of WordNet if
+    ``HARNESS_WORDNET`` is set (:mod:`harness.datasets.wordnet`).
+
     Raises:
-        UserError: if the folder is missing, its layout is ambiguous, or it has no images in class sub-folders.
+        UserError: if the folder is missing, its layout is ambiguous, it has no images in class sub-folders, or its
+            hierarchy is invalid.
     """
     if not identifier:
         raise UserError("folder: needs a path, as in folder:/data/imagenet.")
@@ -46,17 +55,41 @@ def load(identifier: str) -> ImageSet:
     for folder in _above(tree, layout.parts):
         reading.skip_loose(folder)
     for part in layout.parts:
-        images = list(reading.images(part))
-        if not images:
+        part_images = list(reading.images(part))
+        if not part_images:
             raise _no_images(identifier, part.folder, reading)
-        records += images
-    return ImageSet.labelled(
+        records += part_images
+    hierarchies = _hierarchy_files(tree, layout.parts, identifier)
+    reading.n_other_files -= len(hierarchies)
+    images = ImageSet.labelled(
         f"folder:{_as_text(root.resolve().name)}",
         sorted(records),
         probing_folder=layout.probing,
         skipped=reading.skipped,
         notes=(*layout.notes, *reading.notes()),
     )
+    return dataclasses.replace(images, class_hierarchy=_hierarchy(hierarchies, images.classes))
+
+
+def _hierarchy_files(root: Folder, parts: Sequence[Part], identifier: str) -> list[Path]:
+    """Return the files that hold a hierarchy of the classes: none or one.
+
+    Raises:
+        UserError: if there are several.
+    """
+    folders = [*_above(root, parts), *(part.folder for part in parts)]
+    paths = [folder.path / hierarchy_file.NAME for folder in folders]
+    present = [path for path in dict.fromkeys(paths) if path.is_file()]
+    if len(present) > 1:
+        names = join([_name(path, root.path, "") for path in present])
+        raise UserError(f"{names} in {identifier!r} both give the hierarchy of the classes: keep one of them.")
+    return present
+
+
+def _hierarchy(paths: Sequence[Path], classes: Sequence[str]) -> ClassHierarchy | None:
+    if paths:
+        return hierarchy_file.read_hierarchy(paths[0], classes)
+    return wordnet.hierarchy_of(classes) if are_wordnet_ids(classes) else None
 
 
 def _above(root: Folder, parts: Sequence[Part]) -> list[Folder]:

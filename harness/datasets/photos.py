@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.datasets import DATASETS
 from harness.datasets.base import ImageSet
+from harness.datasets.numbered import numbered
 from methods.errors import UserError
 
 FOLDER = Path(__file__).with_name("photos")
@@ -24,16 +25,11 @@ def load(identifier: str = "") -> ImageSet:
         UserError: if the identifier is not a positive number, there are fewer photographs, or the files are missing
             from the installation.
     """
-    if identifier and not (identifier.isdecimal() and len(identifier) < 10 and int(identifier) > 0):
-        raise UserError(f"photos:{identifier[:40]}: give the number of photographs after the colon, as in photos:80.")
     files = sorted(FOLDER.glob("*__*.jpg"), key=lambda file: file.name)
     if not files:
         raise UserError("The shipped photographs are missing from this installation. Install the package again.")
     photos = ImageSet.labelled("photos", [(file.name, file, file.name.split("__")[0]) for file in files])
-    if not identifier or int(identifier) == len(photos):
-        return photos
-    subset = photos.split(evaluation=int(identifier)).evaluation
-    return ImageSet(f"photos:{identifier}", subset.records, photos.classes)
+    return numbered(photos, identifier)
 
 
 DATASETS.add("photos", load, description="249 shipped photographs in 7 classes; photos:N takes N of them")

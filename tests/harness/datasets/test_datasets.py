@@ -58,7 +58,7 @@ def test_photos_take_a_number_of_them():
     assert len(some) == 80 and some.name == "photos:80" and np.bincount(some.labels).all()
     assert names(some) == names(datasets.load("photos:80"))
     for wrong in ("x", "0", "-3"):
-        with pytest.raises(UserError, match="number of photographs after the colon"):
+        with pytest.raises(UserError, match="number of images after the colon"):
             datasets.load(f"photos:{wrong}")
     with pytest.raises(UserError, match="has 249 images"):
         datasets.load("photos:400")
@@ -196,7 +196,7 @@ def test_unknown_names_answer_with_the_nearest():
         datasets.load("photo")
     with pytest.raises(UserError, match="no dataset 'imagenette'"):
         datasets.load("imagenette:/x")
-    with pytest.raises(UserError, match="There are folder, hf, imagenet, parquet, photos"):
+    with pytest.raises(UserError, match="There are clipart, folder, hf, imagenet, openmoji, parquet, photos"):
         datasets.load("")
 
 

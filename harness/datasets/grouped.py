@@ -1,0 +1,55 @@
+"""Image set of two levels of classes: groups such as ``animals`` above classes such as ``animals/birds``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.datasets.base import FileReader, ImageRecord, ImageSet, Reader
+from harness.datasets.hierarchy import ClassHierarchy
+from methods.errors import UserError
+
+#: Fewest images of a class: any split in proportion then leaves images on both sides.
+FEWEST_IMAGES = 10
+
+
+class GroupedImage(NamedTuple):
+    """Image of a class ``kind`` within a ``group``."""
+
+    name: str
+    path: Path
+    group: str
+    kind: str
+
+
+def grouped(
+    name: str, images: Sequence[GroupedImage], *, reader: Reader | None = None, notes: tuple[str, ...] = ()
+) -> ImageSet:
+    """Return the set of the images, with the classes ``GROUP/KIND`` and their groups as the class hierarchy.
+
+    Classes of fewer than :data:`FEWEST_IMAGES` images are left out, with a note.
+
+    Raises:
+        UserError: if too few classes remain for a hierarchy.
+    """
+    counts = Counter((image.group, image.kind) for image in images)
+    kept = sorted(key for key, count in counts.items() if count >= FEWEST_IMAGES)
+    if small := len(counts) - len(kept):
+        n_images = sum(counts.values()) - sum(counts[key] for key in kept)
+        notes = (*notes, f"Left out: {small} classes of fewer than {FEWEST_IMAGES} images ({n_images} in all).")
+    classes = tuple(f"{group}/{kind}" for group, kind in kept)
+    try:
+        hierarchy = ClassHierarchy.from_pairs(classes, {f"{group}/{kind}": group for group, kind in kept})
+    except UserError as error:
+        raise UserError(f"{name} has too few images in groups of classes: {error}") from error
+    number = {key: index for index, key in enumerate(kept)}
+    records = tuple(
+        sorted(
+            ImageRecord(image.name, image.path, number[image.group, image.kind])
+            for image in images
+            if (image.group, image.kind) in number
+        )
+    )
+    return ImageSet(name, records, classes, reader or FileReader(), notes=notes, class_hierarchy=hierarchy)

@@ -116,7 +116,7 @@ def evaluate(
                     peak=peaks.value,
                     peak_token=peaks.token,
                 )
-                image_codes.update(index, peaks.value, batch.a)
+                image_codes.update(index, batch.codes, batch.a)
                 for timed in used:
                     with section(METRIC_PER_BATCH.format(timed.cls.id), DEVICE):
                         timed.run(methodcaller("update", batch))

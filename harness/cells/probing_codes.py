@@ -29,10 +29,10 @@ class ImageCodesPass:
         self._probing = _probing_codes(calls, baseline, progress) if wanted else None
         self._evaluation = None if self._probing is None else PooledCodes(baseline.images)
 
-    def update(self, image: Tensor, peak: Tensor, a: Tensor) -> None:
-        """Add evaluation images: indices (B,), largest codes (B, n_units), and outputs of the layer (B, T, d_out)."""
+    def update(self, image: Tensor, codes: Tensor, a: Tensor) -> None:
+        """Add evaluation images: indices (B,), codes (B, T, n_units), and outputs of the layer (B, T, d_out)."""
         if self._evaluation is not None:
-            self._evaluation.update(image, peak, a)
+            self._evaluation.update(image, codes, a)
 
     def result(self) -> ImageCodes | None:
         """Return the codes of both splits, or None if they are not collected."""
@@ -52,7 +52,7 @@ def _probing_codes(calls: MethodCalls, baseline: Baseline, progress: Progress) -
             x = (q if calls.method.spec.reads == "input" else a).flatten(0, 1)
             with section("encoder", DEVICE):
                 codes = calls.encode(x).unflatten(0, a.shape[:2])
-            pooled.update(image, codes.amax(1), a)
+            pooled.update(image, codes, a)
         done += len(image)
         progress(done, len(images), "probing images")
     return pooled.labelled()

@@ -116,18 +116,19 @@ def test_pooled_codes_are_those_of_labelled_images(world: CheckWorld, monkeypatc
     some = dataclasses.replace(images, records=records)
     n = len(images)
     a = torch.randn(n, 3, 4, generator=torch.Generator().manual_seed(0))
-    peak = a.amax(1) * 2
+    codes = 2 * a - 1
 
     def pooled(size: int) -> pooled_codes.LabelledCodes:
         collector = PooledCodes(some)
         for index in torch.arange(n).split(size):
-            collector.update(index, peak[index], a[index])
+            collector.update(index, codes[index], a[index])
         return collector.labelled()
 
     made = pooled(3)
     kept = [number for number in range(n) if number != 2 and labels[number] >= 0]
     assert made.image.tolist() == kept and made.labels.tolist() == labels[kept].tolist() and made.n_images == n
-    assert torch.equal(made.codes, peak[kept]) and torch.equal(made.layer, a[kept].amax(1))
+    assert torch.equal(made.codes, codes[kept].amax(1)) and torch.equal(made.layer, a[kept].amax(1))
+    assert torch.equal(made.mean_codes, codes[kept].mean(1)) and torch.equal(made.mean_layer, a[kept].mean(1))
     assert all(torch.equal(getattr(made, name), getattr(pooled(n), name)) for name in ("image", "codes", "layer"))
     counted, positive = made.outcomes(torch.ones(len(kept), dtype=torch.bool))
     assert np.flatnonzero(counted).tolist() == np.flatnonzero(positive).tolist() == kept

@@ -92,7 +92,7 @@ def planted(n: int, seed: int, *, absorbed: int = 0, meaning: bool = True) -> tu
 def measure(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], parent_of: tuple[int, ...]) -> dict[str, Score]:
     parents = tuple(f"parent {number}" for number in range(1 + max(parent_of)))
     hierarchy = ClassHierarchy(parents, parent_of, (-1,) * len(parents))
-    codes = [LabelledCodes(torch.arange(len(y)), y, x, x[:, :3], len(y)) for x, y in (train, test)]
+    codes = [LabelledCodes(torch.arange(len(y)), y, x, x[:, :3], x, x[:, :3], len(y)) for x, y in (train, test)]
     images = [SimpleNamespace(labels=y.numpy(), class_hierarchy=hierarchy) for _, y in (test, train)]
     baseline: Any = SimpleNamespace(images=images[0], probing=SimpleNamespace(images=images[1]))
     method: Any = SimpleNamespace(n_units=train[0].shape[1], parents=None)

@@ -103,7 +103,7 @@ def measure(
     metric: type[Metric], train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]
 ) -> tuple[dict[str, Score], Outcome]:
     """Scores of a metric by name, for codes and labels of both splits; the layer's neurons are the first six units."""
-    codes = [LabelledCodes(torch.arange(len(y)), y, x, x[:, :6], len(y)) for x, y in (train, test)]
+    codes = [LabelledCodes(torch.arange(len(y)), y, x, x[:, :6], x, x[:, :6], len(y)) for x, y in (train, test)]
     backbone = SimpleNamespace(device=torch.device("cpu"))
     baseline: Any = SimpleNamespace(
         images=SimpleNamespace(labels=test[1].numpy(), classes=tuple("abcdefgh")),

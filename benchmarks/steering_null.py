@@ -21,10 +21,10 @@ from _report import report
 from scipy.stats import t as student
 
 import harness
+from harness.activations.interventions import edit_of
 from harness.identity import seed_of
 from harness.progress import Silent
 from harness.steering.effects import target_gain
-from harness.steering.interventions import edit_of
 from harness.steering.steered_passes import SteeredPasses
 from harness.steering.steering_score import ScoreSettings, class_targets, over_log, units_of_classes
 from harness.steering.stored_layers import StoredLayer, stored_layers

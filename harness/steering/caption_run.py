@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 import methods
+from harness.activations.interventions import require_editable
 from harness.activations.site import Site
 from harness.cells.stored_cell import finished_cell, fit_file, part_of
 from harness.datasets.base import BrokenImageError, ImageSet
@@ -24,7 +25,6 @@ from harness.steering.captions import (
     require_fitting,
     require_settings,
 )
-from harness.steering.interventions import require_editable
 from methods.base import Method, Progress, no_progress
 from methods.plugin_calls import calling
 from results.store import Store

@@ -2,7 +2,7 @@
 
 At a site of the tower, the output of every view becomes ``a + decode(codes') - decode(codes)``. In ``codes'`` the
 activations of the units to amplify are scaled by alpha and those of the units to suppress by gamma, at the nu patches
-of each view at which a unit is most active (:mod:`harness.steering.interventions`). The patches are counted per view,
+of each view at which a unit is most active (:mod:`harness.activations.interventions`). They are counted per view and
 not per image: the whole image and each of its crops are separate inputs of the tower, with a grid of patches each. The
 paper states no rule for crops. Patches on the black margin of a crop may be among them; the model drops these later.
 """
@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from harness.activations.interventions import Edit, edit_of, intervened, require_editable
 from harness.activations.site import Site, Tap
 from harness.errors import UserError
 from harness.steering.caption_model import MAX_NEW_TOKENS, PROMPT, CaptionModel
-from harness.steering.interventions import Edit, edit_of, intervened, require_editable
 from methods.additive import AdditiveSplit
 from methods.base import Method
 from results.tables import Table

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.activations.interventions import Edit, intervened, random_change
 from harness.activations.site import Tap
 from harness.errors import UserError
-from harness.steering.interventions import Edit, intervened, random_change
 from harness.steering.stored_layers import StoredLayer
 from methods.base import Method, Progress, no_progress
 

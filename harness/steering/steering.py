@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harness import devices
+from harness.activations.interventions import edit_of, require_editable
 from harness.cells.named_cell import named_cell
 from harness.errors import UserError
 from harness.identity import seed_of
@@ -18,7 +19,6 @@ from harness.progress import Reporter, Silent
 from harness.steering.concept_units import concept_units
 from harness.steering.effects import divergence
 from harness.steering.head_classes import head_classes
-from harness.steering.interventions import edit_of, require_editable
 from harness.steering.kept_effects import keep_steered
 from harness.steering.steered import Steered, SteeredImage, SteerSettings
 from harness.steering.steered_passes import SteeredPasses, Touched

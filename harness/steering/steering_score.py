@@ -27,11 +27,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.activations.interventions import edit_of, require_editable
 from harness.errors import UserError
 from harness.identity import seed_of
 from harness.stats.class_auroc import class_auroc
 from harness.steering.effects import divergence, target_gain
-from harness.steering.interventions import edit_of, require_editable
 from harness.steering.steered_passes import SteeredPasses
 from harness.steering.stored_layers import StoredLayer
 from harness.steering.unit_activations import unit_activations

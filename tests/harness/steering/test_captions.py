@@ -18,6 +18,7 @@ from torch import Tensor
 
 import harness
 import methods
+from harness.activations.interventions import intervened
 from harness.activations.site import Site
 from harness.errors import UserError
 from harness.steering.caption_run import caption_images
@@ -29,7 +30,6 @@ from harness.steering.captions import (
     caption_settings,
     captions_table,
 )
-from harness.steering.interventions import intervened
 from harness.steering.steered import SteerSettings
 from harness.steering.steered_captions import steer_captions, title_of
 from methods.base import Method

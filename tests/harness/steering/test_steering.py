@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from harness.activations.interventions import edit_of
 from harness.errors import UserError
 from harness.steering import SteerSettings, label_units, score_steering, steer
 from harness.steering.concept_units import concept_units
 from harness.steering.effects import divergence, log_odds, target_gain
-from harness.steering.interventions import edit_of
 from harness.steering.kept_effects import gained_and_lost, kept_result
 from harness.steering.steered_passes import SteeredPasses
 from harness.steering.steering_score import ScoreSettings, over_log
@@ -205,8 +205,8 @@ def test_effects_in_closed_form() -> None:
 
 def test_random_units_are_edited_as_the_units_of_an_edit_are(layer: StoredLayer) -> None:
     """A draw of one image, made again by hand and given to the other computation."""
+    from harness.activations.interventions import Edit, intervened, random_change
     from harness.identity import seed_of
-    from harness.steering.interventions import Edit, intervened, random_change
 
     for row in layer.cells:
         method = layer.method(row)

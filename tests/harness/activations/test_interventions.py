@@ -8,8 +8,8 @@ from in_memory import MemorySite, MemoryTokens, small_layer
 from torch import Tensor
 
 import methods
+from harness.activations.interventions import Edit, edit_of, intervened
 from harness.errors import UserError
-from harness.steering.interventions import Edit, edit_of, intervened
 from methods.additive import AdditiveSplit
 from methods.base import Method
 from methods.disentangled import DisentangledLinear

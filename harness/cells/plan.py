@@ -20,6 +20,7 @@ from harness.cells.suitability import suitable_entries
 from harness.datasets.base import DatasetSplit, ImageSet
 from harness.datasets.loading import require_readable
 from harness.datasets.seen_classes import require_seen_classes
+from harness.datasets.transfer import transferred
 from harness.errors import UserError
 from harness.identity import digest
 from harness.metrics.base import METRICS, Metric
@@ -254,6 +255,11 @@ def load_images(suite: Suite) -> tuple[ImageSet, DatasetSplit]:
     images = datasets.load(suite.data.dataset)
     with calling(datasets.DATASETS, _set_name(suite)):
         split = images.split(evaluation=suite.data.evaluation, seed=suite.data.split_seed)
+    if (other := suite.data.evaluation_set) is not None:
+        with calling(datasets.DATASETS, other.partition(":")[0]):
+            evaluation = transferred(datasets.load(other), split.probing, suite.data.evaluation)
+        split = DatasetSplit(split.probing, evaluation)
+    with calling(datasets.DATASETS, _set_name(suite)):
         for part in split:
             require_readable(part)
     return images, split
@@ -283,7 +289,7 @@ def _prepared(target: Target, backbone: Backbone, images: ImageSet, split: Datas
     head.check()
     if kind.fitted:
         require_seen_classes(split)
-    return PreparedTarget(target, backbone, site, split.probing, split.evaluation, images.name, head)
+    return PreparedTarget(target, backbone, site, split.probing, split.evaluation, split.evaluation.name, head)
 
 
 def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:

@@ -34,10 +34,11 @@ def describe(split: DatasetSplit) -> list[str]:
     """Return one to five lines about an image set: numbers, class hierarchy, notes, skipped images, duplicates."""
     probing, evaluation = split
     hierarchy = probing.class_hierarchy
+    notes = dict.fromkeys((*probing.notes, *evaluation.notes))
     return [
         _numbers(split),
         *([f"  Class hierarchy: {hierarchy.summary()}"] if hierarchy is not None else []),
-        *([f"  {' '.join(probing.notes)}"] if probing.notes else []),
+        *([f"  {' '.join(notes)}"] if notes else []),
         *_skipped(probing, evaluation),
         *_duplicates(find_duplicates(split)),
     ]
@@ -48,7 +49,8 @@ def _numbers(split: DatasetSplit) -> str:
     labels = np.concatenate([probing.labels, evaluation.labels])
     counts = np.bincount(labels[labels >= 0], minlength=len(probing.classes))
     present = np.flatnonzero(counts)
-    sentence = f"{probing.name}: {_count(len(labels), 'image')}"
+    name = probing.name if probing.name == evaluation.name else f"{probing.name} and {evaluation.name}"
+    sentence = f"{name}: {_count(len(labels), 'image')}"
     if len(present):
         classes = _count(len(counts), "class")
         classes = classes if len(present) == len(counts) else f"{len(present)} of {classes}"

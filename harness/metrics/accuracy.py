@@ -35,7 +35,8 @@ class Accuracy(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        return baseline.head.predicts_labels and not method.spec.virtual
+        labelled = bool((baseline.images.labels >= 0).any())
+        return labelled and baseline.head.predicts_labels and not method.spec.virtual
 
     def update(self, batch: Batch) -> None:
         target = self.baseline.head.targets(batch.label)

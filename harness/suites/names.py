@@ -66,6 +66,11 @@ def check_sources(suite: Suite, methods: Collection[str] | None = None) -> list[
 def _check(suite: Suite, methods: Collection[str] | None, look_ups: _LookUps) -> list[SuiteProblem]:
     dataset = suite.data.dataset.partition(":")[0]
     problems = _problems_of(("data", "dataset"), look_ups.dataset, dataset)
+    if suite.data.evaluation_set is not None:
+        other = suite.data.evaluation_set.partition(":")[0]
+        problems += _problems_of(("data", "evaluation_set"), look_ups.dataset, other)
+    for number, name in enumerate(suite.data.evaluation_sets):
+        problems += _problems_of(("data", "evaluation_sets", number), look_ups.dataset, name.partition(":")[0])
     for number, metric in enumerate(suite.evaluation.metrics or ()):
         problems += _problems_of(("evaluation", "metrics", number), look_ups.metric, metric)
     if suite.evaluation.encoder is not None:

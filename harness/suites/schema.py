@@ -43,6 +43,12 @@ class Data(Section):
     )
     evaluation: Whole | float = Field(100, gt=0, le=100_000_000, description="number or share of evaluation images")
     split_seed: Seed = 0
+    evaluation_set: str | None = Field(
+        None, min_length=1, description="data set to evaluate on, instead of a part of the images"
+    )
+    evaluation_sets: tuple[str, ...] = Field(
+        (), max_length=100, description="further data sets on which the same fits are evaluated, each a part of the run"
+    )
 
     @field_validator("evaluation", mode="before")
     @classmethod
@@ -241,13 +247,35 @@ class Suite(Section):
 
     @property
     def leaves(self) -> tuple[Suite, ...]:
-        """Return the parts that have no parts themselves, each once; the suite itself if it has no parts."""
+        """Return the parts that have no parts themselves, each once; the suite itself if it has no parts.
+
+        A part with ``data.evaluation_sets`` is followed by a copy for each of these, without judges.
+        """
         if not self.parts:
-            return (self,)
+            return self._with_transfers()
         leaves: list[Suite] = []
         for part in self.parts:
             leaves += [leaf for leaf in part.leaves if leaf not in leaves]
         return tuple(leaves)
+
+    def _with_transfers(self) -> tuple[Suite, ...]:
+        if not self.data.evaluation_sets:
+            return (self,)
+        data = self.data.model_copy(update={"evaluation_sets": ()})
+        return (
+            self.model_copy(update={"data": data}),
+            *(
+                self.model_copy(
+                    update={
+                        "name": f"{self.name} on {name}",
+                        "data": data.model_copy(update={"evaluation_set": name}),
+                        "judging": None,
+                        "stability": None,
+                    }
+                )
+                for name in dict.fromkeys(self.data.evaluation_sets)
+            ),
+        )
 
 
 def names_of(entry: MethodEntry) -> set[str]:

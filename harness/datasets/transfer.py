@@ -1,0 +1,60 @@
+"""Images of another set to evaluate on, with the classes of the set on which methods are fitted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from harness.datasets.base import ImageSet
+from methods.errors import UserError
+
+
+def transferred(images: ImageSet, probing: ImageSet, evaluation: int | float) -> ImageSet:
+    """Return evaluation images of another set, labelled with the classes of the probing images.
+
+    Classes correspond if they have one name; images of other classes have no label.
+
+    Args:
+        images: the other set. If it has a predefined split, its evaluation images are used.
+        probing: the probing images.
+        evaluation: number of images, or a share; of larger sets a sample in which each class is in proportion.
+
+    Raises:
+        UserError: if an image is one of the probing images too.
+    """
+    if images.predefined_split is not None:
+        images = images.subset(images.predefined_split.evaluation)
+    wanted = round(evaluation * len(images)) if isinstance(evaluation, float) else evaluation
+    if 0 < wanted < len(images):
+        images = images.split(evaluation=wanted).evaluation
+    _refuse_shared(images, probing)
+    number = {name: index for index, name in enumerate(probing.classes)}
+    table = np.asarray([number.get(name, -1) for name in images.classes] + [-1])
+    labels = table[[-1 if record.label is None else record.label for record in images.records]].tolist()
+    records = tuple(
+        record._replace(label=None if label < 0 else label)
+        for record, label in zip(images.records, labels, strict=True)
+    )
+    shared = sum(int(index) >= 0 for index in table[:-1])
+    note = (
+        f"Methods are evaluated on {images.name!r} as they were fitted on {probing.name!r}: {shared} of its "
+        f"{len(images.classes)} classes are among those of the latter; images of others have no label."
+    )
+    return dataclasses.replace(
+        images,
+        records=records,
+        classes=probing.classes,
+        class_hierarchy=probing.class_hierarchy,
+        notes=(*images.notes, note),
+    )
+
+
+def _refuse_shared(images: ImageSet, probing: ImageSet) -> None:
+    keys = images.contents.keys
+    is_shared = np.isin(keys, probing.contents.keys) & (keys != 0)
+    if shared := [record.name for record, known in zip(images.records, is_shared, strict=True) if known]:
+        raise UserError(
+            f"{len(shared)} images of {images.name!r}, such as {shared[0]!r}, are probing images of {probing.name!r}: "
+            "evaluate on images that no method was fitted on."
+        )

@@ -1,0 +1,70 @@
+"""``harness transfer``: compare the units of each fit on two image sets."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import typer
+
+from harness.commands.options import DEFAULT_STORE, MOST_SEED, JsonOption, StoreOption, verb
+from harness.commands.output import out_short, print_json, print_text_table
+
+
+@verb("harness transfer --store outputs/results.duckdb --json")
+def transfer(
+    store: StoreOption = DEFAULT_STORE,
+    seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.", min=0, max=MOST_SEED)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the units of each fit on two image sets: do they keep their meaning?
+
+    Of each fit that was evaluated on several sets (data.evaluation_sets of a suite): the share of its units that stay
+    alive, the rank correlation of their MS scores, and the share that keep their concept label (`harness label`), with
+    its chance level. Runs nothing.
+    """
+    from results.comparison.transfer import as_json as objects
+    from results.comparison.transfer import transfers
+    from results.store import open_store
+    from results.tables import Table
+    from results.visible_text import visible
+
+    made = transfers(open_store(store), seed=seed)
+    if as_json:
+        return print_json(list(objects(made)))
+    if not made:
+        out_short(
+            "No fit was evaluated on two image sets: run a suite with --set \"data.evaluation_sets=['folder:PATH']\"."
+        )
+        return None
+
+    def number(value: float, form: str = ".2f", factor: float = 1.0) -> str:
+        return "" if math.isnan(value) else format(factor * value, form)
+
+    rows = [
+        [
+            visible(each.label, keep=""),
+            str(each.token_seed),
+            f"{visible(each.first, '')} to {visible(each.second, '')}",
+            number(each.kept_alive, ".1f", 100),
+            f"{number(each.ms_first)} / {number(each.ms_second)}",
+            ""
+            if math.isnan(each.rank_correlation)
+            else f"{each.rank_correlation:+.2f} [{each.low:+.2f}, {each.high:+.2f}]",
+            str(each.n),
+            number(each.same_label, ".1f", 100),
+            number(each.label_chance, ".1f", 100),
+            str(each.n_labelled) if each.scorer else "",
+        ]
+        for each in made
+    ]
+    columns = (
+        *("method", "token seed", "image sets", "stay alive (%)", "MS score", "rank correlation", "units"),
+        *("same label (%)", "by chance", "labelled"),
+    )
+    notes = (
+        "stay alive: share of the units that are alive on the first set. MS score: means over the units with one on "
+        "both sets. Rank correlation: Spearman's, of these, with a 95 % interval (neurons redrawn). Same label: share "
+        "of the units with a label above the null on both sets; by chance: if the labels were permuted.",
+    )
+    return print_text_table(Table("transfer of units", columns, rows, notes=notes))

@@ -1,0 +1,121 @@
+"""Units of one fit on two image sets: closed forms, intervals, labels, and what is no pair."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from results.comparison import transfer
+from results.comparison.transfer import as_json, rank_correlation, transfers
+
+
+def cell(cell_id: str, fit: str, images: str, started: int = 0, **values: Any) -> dict[str, Any]:
+    defaults = {
+        "cell_id": cell_id, "fit_id": fit, "evaluation_fingerprint": images, "dataset": f"folder:{images}",
+        "backbone": "b", "site": "s", "label": "TopK SAE", "token_seed": 42, "init_seed": 1, "status": "finished",
+        "started_at": started,
+    }  # fmt: skip
+    return {**defaults, **values}
+
+
+class Stored:
+    """Cells and units in memory."""
+
+    def __init__(self, cells: list[dict[str, Any]], units: dict[str, pd.DataFrame]) -> None:
+        self._cells, self._units = cells, units
+
+    def cells(self) -> pd.DataFrame:
+        return pd.DataFrame(self._cells)
+
+    def units(self, cell_id: str) -> pd.DataFrame:
+        return self._units[cell_id]
+
+
+def units(scores: np.ndarray, alive: np.ndarray | None = None, **columns: Any) -> pd.DataFrame:
+    n = len(scores)
+    alive = np.ones(n, dtype=bool) if alive is None else alive
+    return pd.DataFrame({"unit": np.arange(n), "alive": alive, "ms_score": scores, "parent": None, **columns})
+
+
+@pytest.fixture
+def unlabelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = pd.DataFrame({"scorer": [], "unit": [], "label": [], "p_value": []})
+    monkeypatch.setattr(transfer, "unit_labels", lambda store, cell_id, most: empty)
+
+
+@pytest.mark.usefixtures("unlabelled")
+def test_pairs_are_of_one_fit_and_the_first_set_is_the_one_measured_first() -> None:
+    scores = np.linspace(0, 1, 20)
+    cells = [
+        cell("b", "f", "second", 2), cell("a", "f", "first", 1), cell("c", "f", "third", 3),
+        cell("d", "other", "second", 4), cell("e", "f", "fourth", 5, status="failed"), cell("g", "f", "second", 9),
+    ]  # fmt: skip
+    stored: Any = Stored(cells, {name: units(scores) for name in "abcdg"})
+    made = transfers(stored)
+    assert [(each.first_cell, each.second_cell) for each in made] == [("a", "b"), ("a", "c")]
+    assert (made[0].first, made[0].second) == ("folder:first", "folder:second")
+    assert made[0].rank_correlation == made[0].low == made[0].high == pytest.approx(1)
+    assert made[0].kept_alive == 1 and made[0].n == 20 and made[0].scorer is None
+    assert next(as_json(made))["same_label"] is None
+
+
+@pytest.mark.usefixtures("unlabelled")
+def test_dead_and_undefined_units_are_left_out() -> None:
+    scores = np.linspace(0, 1, 20)
+    second = -scores.copy()
+    second[3] = math.nan
+    alive = np.arange(20) >= 5
+    stored: Any = Stored(
+        [cell("a", "f", "first", 1), cell("b", "f", "second", 2)],
+        {"a": units(scores, np.arange(20) < 19), "b": units(second, alive)},
+    )
+    (made,) = transfers(stored)
+    assert made.n_units == 20 and made.alive_first == 19 and made.kept_alive == pytest.approx(14 / 19)
+    assert made.n == 14 and made.rank_correlation == pytest.approx(-1)
+    assert made.ms_first == pytest.approx(scores[5:19].mean()) and made.ms_second == pytest.approx(-made.ms_first)
+
+
+def test_the_correlation_is_spearmans_and_its_interval_covers_0_for_unrelated_units() -> None:
+    from scipy.stats import spearmanr
+
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=60).round(1)
+    y = x + generator.normal(size=60)
+    value, low, high = rank_correlation(x, y, np.arange(60), 0)
+    assert value == pytest.approx(float(spearmanr(x, y).statistic)) and low < value < high
+    inside = 0
+    for seed in range(200):
+        drawn = np.random.default_rng(seed)
+        _, low, high = rank_correlation(drawn.normal(size=60), drawn.normal(size=60), np.arange(60), seed)
+        inside += low <= 0 <= high
+    assert 180 <= inside <= 199
+    # Copies of one unit are one observation: the interval is as wide as that of the originals.
+    first, second = generator.normal(size=(2, 30))
+    alone = rank_correlation(first, second, np.arange(30), 0)
+    copied = rank_correlation(np.repeat(first, 8), np.repeat(second, 8), np.repeat(np.arange(30), 8), 0)
+    assert copied[2] - copied[1] == pytest.approx(alone[2] - alone[1], rel=0.15)
+    assert all(map(math.isnan, rank_correlation(x[:7], y[:7], np.arange(7), 0)))
+    assert all(map(math.isnan, rank_correlation(np.ones(9), y[:9], np.arange(9), 0)))
+
+
+def test_labels_are_compared_above_their_null_and_with_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = {
+        "a": pd.DataFrame({"unit": range(6), "label": list("ddccdx"), "p_value": [0.01] * 5 + [0.5]}),
+        "b": pd.DataFrame({"unit": range(6), "label": list("ddcdcx"), "p_value": [0.01] * 6}),
+    }
+
+    def stored_labels(store: Any, cell_id: str, most: int) -> pd.DataFrame:
+        return labels[cell_id].assign(scorer="classes")
+
+    monkeypatch.setattr(transfer, "unit_labels", stored_labels)
+    stored: Any = Stored(
+        [cell("a", "f", "first", 1), cell("b", "f", "second", 2)],
+        {name: units(np.linspace(0, 1, 6)) for name in "ab"},
+    )
+    (made,) = transfers(stored)
+    assert made.scorer == "classes" and made.n_labelled == 5
+    assert made.same_label == pytest.approx(3 / 5) and made.label_chance == pytest.approx(0.6 * 0.6 + 0.4 * 0.4)

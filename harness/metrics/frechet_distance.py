@@ -125,7 +125,7 @@ def distance_of(first: Moments, second: Moments) -> Distance:
 def trace_of_root(s: Tensor, s_hat: Tensor) -> float:
     """Return ``tr (S S')^(1/2)`` of two positive semidefinite matrices (d, d), which may be singular.
 
-    It is the sum of the singular values of ``S^(1/2) S'^(1/2)``, and of ``L^(1/2) V^T V' L'^(1/2)`` for ``S = V L V^T``.
+    It is the sum of the singular values of ``S^(1/2) S'^(1/2)``, or of ``L^(1/2) V^T V' L'^(1/2)`` for ``S = V L V^T``.
     The roots of the eigenvalues of the product would turn rounding errors of 1e-16 at singular directions into 1e-8.
     """
     left, right = _root_factor(s), _root_factor(s_hat)

@@ -27,7 +27,7 @@ class Reliability(NamedTuple):
     """Split-half reliability of some units' scores."""
 
     value: float
-    """``2 r / (1 + r)`` (Spearman and Brown 1910); NaN if undefined"""
+    """:func:`corrected` r; NaN if undefined"""
     r: float
     """Pearson correlation of the halves; NaN for fewer than three units, or if the scores of a half are all equal"""
     n: int
@@ -40,7 +40,7 @@ def split_half_reliability(first: Tensor, second: Tensor) -> Reliability:
     """Return the reliability of scores (n_units,) from their values in two halves, NaN for units without a score.
 
     The pseudo-values are the linearised estimate: with standardised scores x and y, the influence of a unit on r is
-    ``x y - r (x^2 + y^2) / 2``, and the slope of the correction is ``2 / (1 + r)^2``.
+    ``x y - r (x^2 + y^2) / 2``, and the slope of the correction is ``2 / (1 + |r|)^2``.
     """
     both = ~first.isnan() & ~second.isnan()
     n = int(both.sum())
@@ -50,13 +50,17 @@ def split_half_reliability(first: Tensor, second: Tensor) -> Reliability:
         return Reliability(math.nan, math.nan, n, pseudo)
     r = min(max(float((x * y).mean()), -1.0), 1.0)
     value = corrected(r)
-    pseudo[both] = value + (x * y - r * (x**2 + y**2) / 2) * (2 / (1 + r) ** 2 if r > -1 else math.nan)
+    pseudo[both] = value + (x * y - r * (x**2 + y**2) / 2) * (2 / (1 + abs(r)) ** 2)
     return Reliability(value, r, n, pseudo)
 
 
 def corrected(r: float) -> float:
-    """Return the reliability of the whole from the correlation of its halves; -infinity at -1 is NaN."""
-    return 2 * r / (1 + r) if r > -1 else math.nan
+    """Return the reliability of the whole from the correlation r of its halves (Spearman and Brown 1910).
+
+    It is ``2 r / (1 + r)``. A negative r is chance, because no variance is negative, and the formula then goes to
+    -infinity. So it is extended as ``2 r / (1 + |r|)``, which is within [-1, 1], and 0 on average if r is symmetric.
+    """
+    return 2 * r / (1 + abs(r))
 
 
 def _standardised(values: Tensor) -> Tensor:
@@ -83,14 +87,15 @@ class MSScoreReliability(Metric):
 
     The evaluation images are split into two random halves (seeded, the same for every method). A unit's MS score is
     computed in each half by itself, with half as many top images. r is the Pearson correlation of the two over the
-    units with a score in both, and the reliability is ``2 r / (1 + r)``, the estimate of Spearman and Brown for the
-    score of all images. It is the share of the variance *between units* that another sample of images would reproduce:
-    near 0, a list of the best units is a list of chance. It says nothing about the mean over units, and it is low if
-    the units' true scores differ little, so it has no direction. Pearson, because the correction follows from
-    variances; Spearman's rank correlation is in the details.
+    units with a score in both, and the reliability is ``2 r / (1 + |r|)``, for r >= 0 the estimate of Spearman and
+    Brown for the score of all images. It is the share of the variance *between units* that another sample of images
+    would reproduce: near 0, a list of the best units is a list of chance. It says nothing about the mean over units,
+    and it is low if the units' true scores differ little, so it has no direction. Pearson, because the correction
+    follows from variances; Spearman's rank correlation is in the details.
 
     The standard error is that of the linearised estimate over units, clustered by parent; it is for these two halves,
-    and does not include the choice of the images. Details: ``r``; ``rank_correlation``; ``top_images`` per half;
+    and does not include the choice of the images. It is too small if units of different parents share their top images.
+    Details: ``r``; ``rank_correlation``; ``top_images`` per half;
     ``half_means``, the mean score in each half; ``patch``, the reliability without units that peak at CLS or register
     tokens in the first half, which have high scores in any image.
 

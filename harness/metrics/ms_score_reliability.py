@@ -96,7 +96,9 @@ class MSScoreReliability(Metric):
     The standard error is that of the linearised estimate over units, clustered by parent; it is for these two halves,
     and does not include the choice of the images. It is too small if units of different parents share their top images.
     Details: ``r``; ``rank_correlation``; ``top_images`` per half;
-    ``half_means``, the mean score in each half; ``patch``, the reliability without units that peak at CLS or register
+    ``half_means``, the mean score in each half; ``unit_spread``, the standard deviation over units of the mean of both
+    halves; ``unit_error``, half of that of their difference, the standard error of such a mean from the choice of the
+    images, which means something also where the units' scores are equal; ``patch``, the reliability without units that peak at CLS or register
     tokens in the first half, which have high scores in any image.
 
     Companions:
@@ -146,6 +148,8 @@ class MSScoreReliability(Metric):
             "r": _json(result.r),
             "rank_correlation": _json(split_half_reliability(_ranks(first, both), _ranks(second, both)).r),
             "half_means": [_json(float(half[both].mean())) for half in (first, second)],
+            "unit_spread": _deviation((first + second)[both] / 2),
+            "unit_error": _deviation((first - second)[both] / 2),
             "patch": _json(patch.value),
             "n_patch": patch.n,
         }
@@ -182,6 +186,11 @@ def _ranks(values: Tensor, chosen: Tensor) -> Tensor:
     ranks = torch.full_like(values, torch.nan)
     ranks[chosen] = (last - (count - 1) / 2)[position]
     return ranks
+
+
+def _deviation(values: Tensor) -> float | None:
+    """Return the standard deviation of values (n,), or None for fewer than two."""
+    return float(values.std()) if len(values) > 1 else None
 
 
 def _json(value: float) -> float | None:

@@ -172,6 +172,9 @@ class TestMetric:
             assert score.value == pytest.approx(2 * r / (1 + abs(r)), abs=1e-9)
             details = details_of(score)
             assert (details["r"], details["rank_correlation"]) == (pytest.approx(r), pytest.approx(rank))
+            mean, difference = columns[0][both] + columns[1][both], columns[0][both] - columns[1][both]
+            assert details["unit_spread"] == pytest.approx(np.std(mean, ddof=1) / 2)
+            assert details["unit_error"] == pytest.approx(np.std(difference, ddof=1) / 2)
             assert details["half_means"] == pytest.approx([float(column[both].mean()) for column in columns])
 
     def test_the_batch_size_and_unreadable_images_do_not_matter(self) -> None:
@@ -233,7 +236,8 @@ class TestMetric:
         score = scores["ms_score_reliability"]
         assert math.isnan(score.value) and score.uncertainty is None and score.n == 0
         assert math.isnan(scores["ms_score_reliability_null"].value)
-        assert details_of(score)["half_means"] == [None, None]
+        details = details_of(score)
+        assert details["half_means"] == [None, None] and details["unit_error"] is details["unit_spread"] is None
 
     def test_constant_codes_are_undefined(self) -> None:
         scores = measure(drawn(20, 2, 4), torch.ones(20, 2, 5))

@@ -21,6 +21,8 @@ from harness.metrics.token_kinds import kind_shares, token_kinds
 DRAWS = 200
 # Fewest units with a correlation.
 _LEAST_UNITS = 3
+# Relative difference of scores that may be due to rounding: equal units need not have equal bits.
+_ROUNDING = 1e-12
 
 
 class Reliability(NamedTuple):
@@ -64,9 +66,9 @@ def corrected(r: float) -> float:
 
 
 def _standardised(values: Tensor) -> Tensor:
-    """Return values (n,) with mean 0 and mean square 1, float64; NaN if they are all equal."""
+    """Return values (n,) with mean 0 and mean square 1, float64; NaN if they are all equal, up to rounding."""
     values = values.double()
-    if not len(values) or bool(values.amax() == values.amin()):
+    if not len(values) or bool(values.amax() - values.amin() <= _ROUNDING * values.abs().amax()):
         return torch.full_like(values, torch.nan)
     centred = values - values.mean()
     return centred / (centred**2).mean().sqrt()
@@ -95,11 +97,12 @@ class MSScoreReliability(Metric):
 
     The standard error is that of the linearised estimate over units, clustered by parent; it is for these two halves,
     and does not include the choice of the images. It is too small if units of different parents share their top images.
-    Details: ``r``; ``rank_correlation``; ``top_images`` per half;
-    ``half_means``, the mean score in each half; ``unit_spread``, the standard deviation over units of the mean of both
-    halves; ``unit_error``, half of that of their difference, the standard error of such a mean from the choice of the
-    images, which means something also where the units' scores are equal; ``patch``, the reliability without units that peak at CLS or register
-    tokens in the first half, which have high scores in any image.
+
+    Details: ``r``; ``rank_correlation``; ``half_means``, the mean score in each half; ``unit_spread``, the standard
+    deviation over units of the mean of both halves; ``unit_error``, half the standard deviation of their difference,
+    which is the error of such a mean from the choice of the images, also if the units' true scores are equal;
+    ``patch``, the reliability without units that peak at CLS or register tokens in the first half, whose scores are
+    high for any images; ``n_patch``, the number of units of ``patch``.
 
     Companions:
 

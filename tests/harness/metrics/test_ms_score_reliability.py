@@ -239,6 +239,14 @@ class TestMetric:
         details = details_of(score)
         assert details["half_means"] == [None, None] and details["unit_error"] is details["unit_spread"] is None
 
+    def test_copies_of_one_unit_have_no_correlation_of_rounding_errors(self) -> None:
+        base = torch.full((50,), 0.7, dtype=torch.float64)
+        halves = [base + 1e-16 * drawn(50, seed=seed).double().sign() for seed in (0, 1)]
+        assert math.isnan(split_half_reliability(*halves).value)
+        codes = drawn(40, 2, 1, seed=1).expand(-1, -1, 30).contiguous()
+        scores = measure(drawn(40, 2, 4) + 0.3, codes)
+        assert math.isnan(scores["ms_score_reliability"].value) and scores["ms_score_reliability"].n == 30
+
     def test_constant_codes_are_undefined(self) -> None:
         scores = measure(drawn(20, 2, 4), torch.ones(20, 2, 5))
         assert math.isnan(scores["ms_score_reliability"].value)

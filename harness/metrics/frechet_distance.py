@@ -136,7 +136,8 @@ def _root_factor(s: Tensor) -> Tensor:
     """Return ``V L^(1/2)`` (d, r) of the r eigenvalues that are above rounding."""
     values, vectors = torch.linalg.eigh(s)
     kept = values > len(s) * torch.finfo(s.dtype).eps * values.amax().clamp_min(0)
-    return vectors[:, kept] * values[kept].sqrt()
+    factor: Tensor = vectors[:, kept] * values[kept].sqrt()
+    return factor
 
 
 @METRICS.register()

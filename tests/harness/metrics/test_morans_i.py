@@ -197,10 +197,12 @@ class TestMetric:
     @settings(max_examples=30, deadline=None)
     @given(st.integers(1, 9), st.integers(2, 4), st.integers(0, 2), st.integers(1, 5), st.integers(0, 10**6))
     def test_is_the_mean_over_active_images(self, n: int, side: int, n_prefix: int, batch: int, seed: int) -> None:
-        codes = drawn(n, side * side + n_prefix, 5, seed=seed).sub(1).round()  # constant and inactive maps occur
+        codes = drawn(n, side * side + n_prefix, 5, seed=seed).sub(1)
+        codes[..., 1:3] = codes[..., 1:3].round()
+        codes[..., 3:] = codes[..., 3:].relu()  # constant and inactive maps occur
         measured = measure(codes, n_prefix=n_prefix, batch=batch)
         maps = codes[:, n_prefix:].double().reshape(n, side, side, 5)
-        count, expected, shares = 0, [], []
+        count, expected, shares, means = 0, [], [], []
         for unit in range(5):
             used = [one for one in maps[..., unit].numpy() if one.max() > 0 and np.ptp(one) > 0]
             count += len(used)
@@ -214,12 +216,15 @@ class TestMetric:
             expected.append(np.mean(values) if values else math.nan)
             if z:
                 shares.append(np.mean(np.array(z) > CRITICAL))
+                means.append(np.mean(z))
         assert measured.column == pytest.approx(expected, abs=1e-9, nan_ok=True)
         score = measured.scores["morans_i"]
         assert score.details is not None and score.details["maps"] == count
         assert score.n == np.isfinite(expected).sum()
         above = measured.scores["morans_i_above_null"]
         assert above.value == pytest.approx(np.mean(shares) if shares else math.nan, nan_ok=True)
+        assert above.details is not None
+        assert above.details["z"] == (pytest.approx(np.mean(means), abs=1e-6) if means else None)
 
     def test_the_batch_size_does_not_matter(self) -> None:
         codes = drawn(13, 17, 40).relu()

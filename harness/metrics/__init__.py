@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.metrics.absorption import absorption_rate
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.metrics.effective_rank import effective_rank
 from harness.metrics.frechet_distance import frechet_distance
@@ -21,6 +22,7 @@ __all__ = [
     "Metric",
     "Outcome",
     "Score",
+    "absorption_rate",
     "effective_rank",
     "frechet_distance",
     "fvu",

@@ -25,22 +25,27 @@ _LEAST_VARIANCE = 1e-12
 _CODES_AT_ONCE, _CODES_AT_ONCE_GPU = 2**20, 2**25
 
 
-def morans_i(codes: Tensor) -> Tensor:
-    """Return Moran's I of each map, with the four nearest cells as neighbours and binary weights.
+def morans_i(codes: Tensor, *, contiguity: str = "rook") -> Tensor:
+    """Return Moran's I of each map, with the nearest cells as neighbours and binary weights.
 
     ``I = (N / W) sum_ij w_ij (x_i - m)(x_j - m) / sum_i (x_i - m)^2`` for a map of N cells with the mean m, where w_ij
-    is 1 for cells that share a side and W is the sum of all w_ij (Moran 1950).
+    is 1 for neighbours and W is the sum of all w_ij (Moran 1950).
 
     Args:
         codes: (n, h, w) maps.
+        contiguity: ``"rook"``: cells that share a side are neighbours, as in the metric; ``"queen"``: or a corner, as
+            in ViSAEBench (M1).
 
     Returns:
         (n,) float64: about 1 for a smooth map, -1 / (N - 1) on average for a map in random order, and -1 for a
-        chessboard. It is NaN for a constant map and for fewer than two cells.
+        chessboard (with rook contiguity). It is NaN for a constant map and for fewer than two cells.
 
     Raises:
-        ArgumentError: if ``codes`` has another shape, or values that are not finite real numbers.
+        ArgumentError: if ``codes`` has another shape, or values that are not finite real numbers, or there is no such
+            contiguity.
     """
+    if contiguity not in ("rook", "queen"):
+        raise ArgumentError(f"morans_i: contiguity = {contiguity!r}: give 'rook' or 'queen'.")
     require_real("morans_i", codes=codes)
     if codes.ndim != 3:
         raise ArgumentError(f"morans_i: codes {tuple(codes.shape)} must have the shape (n, h, w).")
@@ -50,7 +55,7 @@ def morans_i(codes: Tensor) -> Tensor:
         return torch.full((n,), torch.nan, dtype=torch.float64, device=codes.device)
     # The value does not depend on the scale of a map.
     maps = in_range(codes.flatten(1)).reshape(n, height, width, 1)
-    return _statistics(maps).i[:, 0]
+    return _statistics(maps, corners=contiguity == "queen").i[:, 0]
 
 
 class PermutationNull(NamedTuple):
@@ -100,8 +105,13 @@ class MapStatistics(NamedTuple):
     kurtosis: Tensor
 
 
-def _statistics(maps: Tensor) -> MapStatistics:
-    """Return the statistics of maps (n, h, w, units) float64 of at least two cells."""
+def _statistics(maps: Tensor, *, corners: bool = False) -> MapStatistics:
+    """Return the statistics of maps (n, h, w, units) float64 of at least two cells.
+
+    Args:
+        maps: the maps.
+        corners: also count cells that share a corner as neighbours.
+    """
     height, width = maps.shape[1:3]
     flat = maps.flatten(1, 2)
     # The deviations of equal values from their rounded mean need not be 0.
@@ -112,10 +122,14 @@ def _statistics(maps: Tensor) -> MapStatistics:
         cross += (centred[:, 1:] * centred[:, :-1]).sum((1, 2))
     if width > 1:
         cross += (centred[:, :, 1:] * centred[:, :, :-1]).sum((1, 2))
+    if corners and height > 1 and width > 1:
+        for shift in (centred[:, 1:, 1:] * centred[:, :-1, :-1], centred[:, 1:, :-1] * centred[:, :-1, 1:]):
+            cross += shift.sum((1, 2))
     squares = centred.flatten(1, 2).square_()
     total = torch.where(varies, squares.sum(1), torch.nan)
     fourth = squares.square_().sum(1)
     cells, pairs = height * width, height * (width - 1) + width * (height - 1)
+    pairs += 2 * (height - 1) * (width - 1) if corners else 0
     # Each pair of neighbours counts twice in the sum and twice in W.
     return MapStatistics(cells * cross / (pairs * total), cells * fourth / total**2)
 

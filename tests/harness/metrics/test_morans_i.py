@@ -319,3 +319,16 @@ class TestMetric:
 
     def test_it_is_opt_in(self) -> None:
         assert not MoransI.default and not MoransI.needs_network
+
+
+def test_queen_contiguity_gives_the_values_of_visaebench() -> None:
+    """Printed by visaebench 0.1.0 (M1): _compute_morans_i_batch with _build_weight_matrix(5, 7)."""
+    maps = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0))
+    measured = morans_i(maps, contiguity="queen").tolist()
+    assert measured == pytest.approx([0.0618906915, 0.0223514643, -0.0297293711], abs=1e-6)
+    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])[None]
+    # Four sides of which all differ, and two diagonals that are equal.
+    assert morans_i(board, contiguity="queen").item() == pytest.approx((2 - 4) / 6)
+    assert morans_i(board).item() == pytest.approx(-1)
+    with pytest.raises(ArgumentError, match="contiguity = 'king'"):
+        morans_i(board, contiguity="king")

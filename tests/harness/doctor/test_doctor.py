@@ -322,6 +322,7 @@ def test_the_reason_is_the_first_that_holds() -> None:
     for dataset, reason in (
         ("imagenet:/nowhere", "there is no folder '/nowhere'"),
         ("clipart:/nowhere", r"not on this machine[\s\S]*apt-get install openclipart-png"),
+        ("stamps:/nowhere", r"not on this machine[\s\S]*apt-get install tuxpaint-stamps-default"),
         ("openmoji:/nowhere", r"not on this machine[\s\S]*(npm install openmoji|pip install resvg-py)"),
     ):
         with pytest.raises(UserError, match=reason):

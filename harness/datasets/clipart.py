@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.datasets import DATASETS, files
 from harness.datasets.base import ImageSet
-from harness.datasets.grouped import images_below, grouped
+from harness.datasets.grouped import grouped, images_below
 from methods.errors import UserError
 
 #: Folder of Debian's package.

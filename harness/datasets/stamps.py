@@ -1,8 +1,8 @@
 """Photographs of single things without a background, in groups of classes: ``stamps``, or ``stamps:PATH``.
 
 They are the stamps of the drawing program Tux Paint (version 2022.06.04), which Debian's package
-``tuxpaint-stamps-default`` installs in the folder below. By Bill Kendrick and others; licence: GPL 2. A class is a folder
-inside a group (``animals/birds``), and the groups are the class hierarchy.
+``tuxpaint-stamps-default`` installs in the folder below. By Bill Kendrick and others; licence: GPL 2. A class is a
+folder inside a group (``animals/birds``), and the groups are the class hierarchy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.datasets import DATASETS
 from harness.datasets.base import ImageSet
-from harness.datasets.grouped import images_below, grouped
+from harness.datasets.grouped import grouped, images_below
 from methods.errors import UserError
 
 #: Folder of Debian's package.

@@ -18,7 +18,7 @@ DEFAULT = "/usr/share/openclipart/png"
 REMEDY = f"Install it with apt-get install openclipart-png, or give its folder: clipart:PATH (by default {DEFAULT})."
 #: Groups without a common subject. Series of generated stars and three themes of icons would be half of all images.
 WITHOUT_SUBJECT = frozenset(("buttons", "computer", "logos", "shapes", "signs_and_symbols", "special", "unsorted"))
-#: Eleven drawings of the package have 20 to 620 million pixels and would take most of the time of reading.
+#: Twelve drawings of the package have 20 to 620 million pixels and would take most of the time of reading.
 MOST_PIXELS = 20_000_000
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,26 @@ class GroupedImage(NamedTuple):
     path: Path
     group: str
     kind: str
+
+
+def images_below(root: Path, is_left_out: Callable[[tuple[str, ...]], bool]) -> Iterator[GroupedImage]:
+    """Yield the PNG images in ``root/GROUP/KIND`` and in the folders below. Only file names are read.
+
+    Hidden files are left out, and so are links: an image with a link in another folder has one class.
+
+    Args:
+        is_left_out: called with the parts of the path of a folder below ``root``; True leaves it out with all in it.
+    """
+    for folder, inner, names in os.walk(root):
+        parts = Path(folder).relative_to(root).parts
+        inner[:] = sorted(name for name in inner if not name.startswith(".") and not is_left_out((*parts, name)))
+        for name in names if len(parts) >= 2 else ():
+            path = Path(folder, name)
+            if name.endswith(".png") and not name.startswith(".") and not path.is_symlink():
+                # Bytes that are no UTF-8 are escaped, so that the name can be hashed and stored.
+                text = "/".join((*parts, name)).encode("utf-8", "backslashreplace").decode()
+                group, kind = text.split("/")[:2]
+                yield GroupedImage(text, path, group, kind)
 
 
 def grouped(

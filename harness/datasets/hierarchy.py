@@ -19,8 +19,8 @@ FEWEST = 2
 #: For messages of whoever needs the hierarchy of a set that has none.
 REMEDY = (
     "Add a file hierarchy.csv with the columns class and parent beside the class folders; for classes that are WordNet "
-    "ids (ImageNet), set HARNESS_WORDNET=PATH to the folder with WordNet 3.0's data.noun; or use openmoji:PATH or "
-    "clipart."
+    "ids (ImageNet), set HARNESS_WORDNET=PATH to the folder with WordNet 3.0's data.noun; or use openmoji:PATH, "
+    "clipart or stamps."
 )
 
 

@@ -94,7 +94,7 @@ def _missing_images(spec: str) -> tuple[str, str]:
         )
     elif kind == "hf" and not _has("datasets"):
         return "the package datasets is not installed", 'pip install "disentanglement-harness[hf]"'
-    elif kind in ("clipart", "openmoji", "textiles"):
+    elif kind in ("clipart", "openmoji", "stamps", "textiles"):
         from harness import datasets
 
         try:

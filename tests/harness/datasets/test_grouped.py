@@ -1,4 +1,4 @@
-"""Sets of two levels of classes, and the drawings of Debian's clip art among them."""
+"""Sets of two levels of classes, and the clip art and stamps of Debian's packages among them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from image_folders import make_folder, names
 
 from harness import datasets
-from harness.datasets import clipart
+from harness.datasets import clipart, stamps
 from harness.datasets.grouped import FEWEST_IMAGES, GroupedImage, grouped
 from methods.errors import UserError
 
@@ -58,6 +58,17 @@ def test_clip_art_has_the_folders_of_the_package_as_classes(tmp_path: Path) -> N
     assert images.class_hierarchy is not None and images.class_hierarchy.parent_of == (0, 0, 1, 1)
 
 
+def test_huge_clip_art_is_left_out_by_its_header(tmp_path: Path) -> None:
+    make_folder(tmp_path, {**LAYOUT, "food/drinks": TEN + 2})
+    file = tmp_path / "food" / "drinks" / "0.png"
+    data = file.read_bytes()
+    file.write_bytes(data[:16] + (40_000).to_bytes(4, "big") + (501).to_bytes(4, "big") + data[24:])
+    (tmp_path / "food" / "drinks" / "1.png").write_bytes(b"x")
+    images = datasets.load(f"clipart:{tmp_path}")
+    assert "food/drinks/0.png" not in names(images) and "food/drinks/1.png" in names(images)
+    assert images.notes[1:] == ("Left out: drawings of more than 20 million pixels (1).",)
+
+
 def test_missing_clip_art_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clipart, "DEFAULT", str(tmp_path / "absent"))
     with pytest.raises(UserError, match=r"no folder .*absent.* apt-get install openclipart-png"):
@@ -67,5 +78,31 @@ def test_missing_clip_art_says_how_to_install_it(tmp_path: Path, monkeypatch: py
 @pytest.mark.skipif(not Path(clipart.DEFAULT).is_dir(), reason="Debian's package openclipart-png is not installed")
 def test_the_clip_art_of_debian() -> None:
     images = datasets.load("clipart")
-    assert len(images) == 1447 and len(images.classes) == 34
-    assert images.fingerprint == "content:f477eae79bd36c378407aaf02ed49917"
+    assert len(images) == 1436 and len(images.classes) == 34
+    assert images.fingerprint == "content:ab3795232ce71c72a3072cc1b0424a81"
+
+
+def test_stamps_are_photographs_of_things(tmp_path: Path) -> None:
+    layout = {**LAYOUT, "animals/birds/cartoon": 2, "food/cartoon": 2, "animals/birds/owls": 1, "seasonal/easter": TEN}
+    make_folder(tmp_path, layout)
+    for name in ("0_mirror.png", "1_mirror_flip.png"):
+        (tmp_path / "animals" / "bugs" / name).write_bytes((tmp_path / "animals" / "bugs" / "0.png").read_bytes())
+    images = datasets.load(f"stamps:{tmp_path}")
+    assert images.name == "stamps" and len(images) == 4 * TEN + 1
+    assert images.classes == ("animals/birds", "animals/bugs", "food/drinks", "food/fruit")
+    assert "animals/birds/owls/0.png" in names(images) and "cartoon" in images.notes[0]
+
+
+def test_missing_stamps_say_how_to_install_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stamps, "DEFAULT", str(tmp_path / "absent"))
+    with pytest.raises(UserError, match=r"no folder .*absent.* apt-get install tuxpaint-stamps-default"):
+        datasets.load("stamps")
+
+
+@pytest.mark.skipif(
+    not Path(stamps.DEFAULT).is_dir(), reason="Debian's package tuxpaint-stamps-default is not installed"
+)
+def test_the_stamps_of_debian() -> None:
+    images = datasets.load("stamps")
+    assert len(images) == 231 and len(images.classes) == 10
+    assert images.fingerprint == "content:181e1613c7ce6afab3b0fbf63084a508"

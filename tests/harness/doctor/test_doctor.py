@@ -319,8 +319,14 @@ def test_the_reason_is_the_first_that_holds() -> None:
     ):
         with pytest.raises(UserError, match=reason):
             doctor.require(small(targets=[{"backbone": backbone}]), "r.duckdb", device="cpu")
-    with pytest.raises(UserError, match="there is no folder '/nowhere'"):
-        doctor.require(small(data={"dataset": "imagenet:/nowhere", "evaluation": 8}), "r.duckdb", device="cpu")
+    for dataset, reason in (
+        ("imagenet:/nowhere", "there is no folder '/nowhere'"),
+        ("clipart:/nowhere", r"not on this machine[\s\S]*apt-get install openclipart-png"),
+        ("stamps:/nowhere", r"not on this machine[\s\S]*apt-get install tuxpaint-stamps-default"),
+        ("openmoji:/nowhere", r"not on this machine[\s\S]*(npm install openmoji|pip install resvg-py)"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            doctor.require(small(data={"dataset": dataset, "evaluation": 8}), "r.duckdb", device="cpu")
 
 
 def test_a_fit_that_a_control_needs_counts_unless_a_cell_before_it_has_it() -> None:

@@ -99,7 +99,8 @@ class AblationSpecificity(Metric):
         ablated = [self._ablate(outcome, int(unit)) for unit in units]
         values = class_specificity(torch.stack([each.unit for each in ablated]))
         control = class_specificity(torch.stack([each.control for each in ablated]))
-        least = _LEAST_CHANGE * float(torch.from_numpy(self.baseline.logits[:1]).double().norm())
+        first = self.baseline.clean_logits(torch.from_numpy(self.baseline.index[:1]))
+        least = _LEAST_CHANGE * float(first.double().norm())
         moved = torch.stack([each.unit for each in ablated]).norm(dim=1) > least
         scored = moved & ~control.isnan()
         n = int(scored.sum())

@@ -56,7 +56,5 @@ def test_a_dimension_is_measured_by_the_first_of_its_metrics() -> None:
     assert column_of(board, "cost") is None
     require_measured([board], {"r2": 1.0})
     require_measured([], {"cost": 1.0})
-    with pytest.raises(
-        StoreError, match=r"No board here has 'kl', which has a weight\. Available: accuracy, agreement"
-    ):
+    with pytest.raises(StoreError, match=r"No board here has 'kl', which has a weight\. Available: accuracy"):
         require_measured([board], {"r2": 1.0, "kl": 1.0})

@@ -19,7 +19,7 @@ from results.boards.weights import AXES, PRESETS, axes_of
 from results.comparison.joint_draws import N_DRAWS
 from results.comparison.weighted_score import WeightedScores, controls_above, lacking, weighted_scores
 from results.minus_sign import with_minus
-from results.reports.weighted_score import scale_text, share_text, without_text
+from results.reports.weighted_score import scale_text, share_text, without_a_score
 from results.short_number import short_number
 
 _SCALE = BarScale(0.0, 100.0)
@@ -58,7 +58,8 @@ def show(board: Board, standings: Standings) -> None:
     _legend(columns)
     without = [(row, names) for row in board.rows if (names := lacking(row, columns, weights))]
     if without:
-        st.caption(f"Without a score, because a metric with a weight is missing: {plain(without_text(without))}.")
+        texts = [f"{titles} (no {names})" for names, titles in without_a_score(without)]
+        st.caption(f"Without a score, because a metric with a weight is missing: {plain('; '.join(texts))}.")
 
 
 def _weights(columns: Mapping[str, Column]) -> dict[str, float]:

@@ -34,7 +34,8 @@ class Envelope(NamedTuple):
 
     def height(self, x: np.ndarray) -> np.ndarray:
         """Return the values at costs within the range, in straight lines over log x."""
-        return np.interp(np.log(x), np.log(self.x), self.y)
+        heights: np.ndarray = np.interp(np.log(x), np.log(self.x), self.y)
+        return heights
 
 
 def envelope(x: Sequence[float], y: Sequence[float]) -> Envelope:

@@ -39,10 +39,10 @@ class Scale:
         None if the row lacks one, or if they are not in order: if mean ablation of a layer costs no accuracy, no
         reconstruction can recover any.
         """
-        ends = {"worst": self.worst_floor, "best": self.best_floor}
-        if any(floor and floor not in floors for floor in ends.values()):
+        if any(floor and floor not in floors for floor in (self.worst_floor, self.best_floor)):
             return None
-        scale = dataclasses.replace(self, **{end: floors[floor] for end, floor in ends.items() if floor})
+        worst, best = floors.get(self.worst_floor, self.worst), floors.get(self.best_floor, self.best)
+        scale = dataclasses.replace(self, worst=worst, best=best)
         return scale if np.sign(scale.best - scale.worst) == np.sign(self.best - self.worst) else None
 
     def position(self, value: np.ndarray | float) -> np.ndarray:

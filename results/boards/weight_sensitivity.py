@@ -47,7 +47,8 @@ def weight_shares(positions: np.ndarray, *, n_draws: int = N_WEIGHTS, seed: int 
     if n == 0:
         return np.zeros(0)
     if n_metrics == 1:
-        return _first(positions.T)[0]
+        only: np.ndarray = _first(positions.T)[0]
+        return only
     if n_metrics == 2:
         return _exact(positions)
     weights = np.random.default_rng([seed, zlib.crc32(b"weights")]).dirichlet(np.ones(n_metrics), size=n_draws)
@@ -91,7 +92,7 @@ def _exact(positions: np.ndarray) -> np.ndarray:
     return shares
 
 
-def least_changes(positions: np.ndarray, weights: Sequence[float]) -> list[Change | None]:
+def least_changes(positions: np.ndarray, weights: Sequence[float] | np.ndarray) -> list[Change | None]:
     """Return for each row the smallest change of the weights that makes it first; None if no weights do.
 
     Rows with equal positions count as one. A row that is at best tied, whatever the weights, is never first. Each is

@@ -124,17 +124,17 @@ def change_text(nearest: Nearest, rows: Sequence[Row]) -> str:
     )
 
 
-def without_text(without: Sequence[tuple[Row, list[str]]]) -> str:
-    """Return the rows without a score, those that lack the same together: "A, B (no r2)"."""
+def without_a_score(without: Sequence[tuple[Row, list[str]]]) -> list[tuple[str, str]]:
+    """Return what rows lack and the titles of the rows that lack it: ("r2, kl", "A; B")."""
     titles: dict[str, list[str]] = {}
     for row, names in without:
         titles.setdefault(", ".join(names), []).append(row.title)
-    return "; ".join(f"{', '.join(rows)} (no {names})" for names, rows in titles.items())
+    return [(names, "; ".join(rows)) for names, rows in titles.items()]
 
 
 def share_text(share: float) -> str:
     """Return a share as the digits of a percentage, with one decimal below 10 %."""
-    return f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}"
+    return f"{100 * share:.0f}" if share >= 0.0995 or share < 1e-9 else f"{100 * share:.1f}"
 
 
 def table(of_board: BoardScores) -> Table:
@@ -187,7 +187,7 @@ def _notes(of_board: BoardScores, scores: WeightedScores) -> list[str]:
         names = ", ".join(f"{rows[number].title} ({scores.values[number]:.1f})" for number in above)
         notes.append(f"Controls with a higher score, so these weights reward doing little: {names}.")
     if of_board.without:
-        notes.append(f"Without a score: {without_text(of_board.without)}.")
+        notes += [f"Without a score (no {names}): {titles}." for names, titles in without_a_score(of_board.without)]
     notes += flag_lines(present)
     notes += [
         f"{name}: judges at chance: {column.panel_at_chance}"

@@ -141,10 +141,12 @@ def _draw_axes(axes: Axes, frontier: BoardFrontier) -> None:
     axes.set(xlim=(span.low, span.high), ylim=(bottom, top))
     axes.xaxis.set_major_locator(FixedLocator(_thinned(log_ticks(span))))
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if bottom <= tick <= top]))
-    texts = [(axes.set_xlabel, frontier.x, _WIDTH - _LEFT), (axes.set_ylabel, frontier.y, _PLOT_HEIGHT)]
-    for set_label, column, room_pt in texts:
-        text = page.shortened(bounded(axis_name(column), 90), _TITLE_SIZE, room_pt)
-        set_label(text, fontsize=_TITLE_SIZE, parse_math=False)
+    titles = [
+        page.shortened(bounded(axis_name(column), 90), _TITLE_SIZE, length)
+        for column, length in ((frontier.x, _WIDTH - _LEFT), (frontier.y, _PLOT_HEIGHT))
+    ]
+    axes.set_xlabel(titles[0], fontsize=_TITLE_SIZE, parse_math=False)
+    axes.set_ylabel(titles[1], fontsize=_TITLE_SIZE, parse_math=False)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value + 0.0:g}".replace("-", "\N{MINUS SIGN}")))

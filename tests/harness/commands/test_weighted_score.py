@@ -29,7 +29,7 @@ def test_the_table_has_scores_shares_and_what_is_missing(folder: Path) -> None:
     # MS score .61 and R2 .7; "exact" has .583 and 1.
     assert "65.5" in good and "79.2" in next(line for line in text.splitlines() if " exact " in line)
     assert "weighted score (ms_score 50 %, r2 50 %)" in text
-    assert "note: Without a score: ghost (no r2)." in text
+    assert "note: Without a score (no r2): ghost." in text
     # .61 t + .7 (1 - t) = .583 t + 1 - t at t = .9184, the least change of .4184.
     assert "good becomes first if 42 % of the weight moves" in text
     assert "one seed: single" in text and "scale of r2: 0 at 0 %, 100 at 100 %" in text

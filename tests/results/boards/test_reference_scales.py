@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
+from paths import ROOT
 
 from results.boards.reference_scales import SCALES, SCALES_VERSION, Scale
 
@@ -62,3 +64,25 @@ def test_a_scale_may_run_down_to_its_floor() -> None:
     resolved = scale.resolved({"floor_mean_kl": 4.0})
     assert resolved is not None and resolved.position(np.array([4.0, 1.0, 0.0])).tolist() == [0.0, 0.75, 1.0]
     assert scale.resolved({"floor_mean_kl": -1.0}) is None
+
+
+def test_the_table_of_the_documentation_has_these_scales() -> None:
+    lines = (ROOT / "docs" / "aggregate.md").read_text().splitlines()
+    listed = {}
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and cells[0].startswith("`"):
+            listed |= dict.fromkeys(re.findall(r"`(\w+)`", cells[0]), tuple(cells[1:3]))
+
+    def end(value: float, floor: str, log: str = "") -> str:
+        return f"`{floor}`" if floor else f"{value:g}{log}"
+
+    expected = {
+        name: (
+            end(scale.worst, scale.worst_floor, " (log)" if scale.is_log else ""),
+            end(scale.best, scale.best_floor),
+        )
+        for name, scale in SCALES.items()
+    }
+    assert listed == expected
+    assert f"Version {SCALES_VERSION}:" in lines

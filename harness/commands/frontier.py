@@ -34,7 +34,8 @@ def frontier(
 
     All rows of one method on a layer are one curve, sweeps included. See docs/aggregate.md for the equations.
     """
-    from results.reports.frontier import frontiers, table, table_json
+    from results.comparison.frontier import frontiers
+    from results.reports.frontier import table, table_json
 
     chosen = None if limits is None else limits_of(limits)
     store = cells.open()

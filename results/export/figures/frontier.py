@@ -1,7 +1,7 @@
 """Figure of the frontiers: the settings of each method as a curve, such as R2 over L0, with the area below it.
 
-Curves, areas and limits are those of `harness frontier` (`results/reports/frontier.py`), colours and symbols those of
-the app. Settings of controls and virtual methods are hollow and grey.
+Curves, areas and limits are those of `harness frontier` (`results/comparison/frontier.py`), colours and symbols those
+of the app. Settings of controls and virtual methods are hollow and grey.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from results.boards.board import Column
 from results.boards.lead_columns import unit_text
 from results.boards.scales import AxisRange, log_ticks, room
 from results.boards.trials import marked
+from results.comparison.frontier import BoardFrontier, Curve, X, Y, frontiers
 from results.errors import StoreError
 from results.export.figures import page
 from results.export.figures.symbols import marker
 from results.export.front_points import axis_name, whisker
 from results.pictures.theme import GREY, Mark, marks
-from results.reports.frontier import BoardFrontier, Curve, X, Y, frontiers
 from results.visible_text import bounded, names_text
 
 if TYPE_CHECKING:

@@ -265,14 +265,14 @@ def _compared(curve: Curve, best: Curve) -> Curve:
     """Return a curve with its difference from the best one, and the interval if both share two seeds."""
     if curve.area is None or best.area is None or curve is best:
         return curve
-    difference = curve.area - best.area
+    difference, largest = curve.area - best.area, max(abs(curve.area), abs(best.area))
     curve = curve._replace(behind=difference)
     shared = sorted(set(curve.areas) & set(best.areas))
     if len(shared) < 2 or curve.error is None or best.error is None:
         return curve
     differences = [curve.areas[seed] - best.areas[seed] for seed in shared]
     half = reach([_seed_variance(differences), *curve.error.variances(best.error)])
-    if half <= _ROUNDING * max(abs(curve.area), abs(best.area)):
+    if half <= _ROUNDING * largest:
         return curve
     return curve._replace(behind_interval=(difference - half, difference + half))
 

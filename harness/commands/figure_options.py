@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.commands.frontier import limits_of
 from harness.commands.output import out
 from harness.errors import UserError
 
@@ -23,7 +24,9 @@ class FigureOptions:
 
     figure: Annotated[
         str | None,
-        typer.Option(help="Write a figure instead (.png, .svg or .pdf): front, steering, or units with their images."),
+        typer.Option(
+            help="Write a figure instead (.png, .svg or .pdf): front, frontier, steering, or units with their images."
+        ),
     ] = None
     cell: Annotated[
         str | None,
@@ -53,6 +56,12 @@ class FigureOptions:
         Path | None,
         typer.Option(help="units, steering: folder of the images; default: HARNESS_IMAGES, or the included ones."),
     ] = None
+    limits: Annotated[
+        str | None,
+        typer.Option(
+            help="frontier: costs LOW:HIGH between which areas are compared; default: the range that all share."
+        ),
+    ] = None
     dpi: Annotated[
         int | None, typer.Option(min=50, max=600, help="Dots per inch of a figure as PNG, 50 to 600; default: 200.")
     ] = None
@@ -77,7 +86,9 @@ class FigureOptions:
             UserError: if one was given.
         """
         if self.given:
-            raise UserError(f"{_spelled(self.given)}: only for figures; add --figure front, steering or units.")
+            raise UserError(
+                f"{_spelled(self.given)}: only for figures; add --figure front, frontier, steering or units."
+            )
 
     def write(self, store: Store, output: Path, others: Mapping[str, Any]) -> None:
         """Write the figure, and print where it is and what is missing on it.
@@ -106,6 +117,8 @@ class FigureOptions:
             raise UserError(f"{_spelled(wrong)}: no option of --figure {name}, which has {_spelled(allowed)}.")
         if "images" in allowed and self.images is None and os.environ.get("HARNESS_IMAGES"):
             options["images"] = Path(os.environ["HARNESS_IMAGES"]).expanduser()
+        if self.limits is not None:
+            options["limits"] = limits_of(self.limits)
         drawn = figure(store, name, form, dpi=dpi, **options)
         write_bytes(output, drawn.content)
         out(f"Written: {output}")

@@ -44,6 +44,13 @@ PluginOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 MetricOption = Annotated[list[str] | None, typer.Option("--metric", help="Only this metric; repeatable; default: all.")]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights of a weighted score, METRIC=WEIGHT,..., or balanced, faithful, interpretable or cheap; default: "
+        "no such score."
+    ),
+]
 DatasetOption = Annotated[
     str | None,
     typer.Option("--dataset", help="Images: photos, folder:PATH (class folders) or hf:NAME; default: the suite's."),

@@ -15,7 +15,7 @@ import pandas as pd
 from results.app.seed_range import is_seed_range, seed_range
 from results.boards.board import Column, Row
 from results.boards.families import GROUPS
-from results.boards.ranking import is_ranked
+from results.boards.ranking import is_candidate, is_ranked
 from results.boards.uncertainty import intervals, rank_intervals
 from results.comparison.joint_draws import joint_draws
 from results.comparison.row_errors import RowErrors, name_of
@@ -57,11 +57,6 @@ def mean_of(row: Row, key: str) -> float | None:
     """Return a row's mean in the column `key`, None if it has none."""
     aggregate = row.metrics.get(key)
     return None if aggregate is None else aggregate.mean
-
-
-def is_candidate(row: Row) -> bool:
-    """Return whether a row may be on the front: a method without a flag, whose units are part of the model."""
-    return row.group == "method" and not row.flags
 
 
 def points(rows: Sequence[Row], x: Column, y: Column, errors: RowErrors) -> list[Point]:

@@ -13,10 +13,13 @@ from results.app.board_content import NONE, RankText, capitalised, sections, spa
 from results.app.board_table import BoardTable, Header, TableCell
 from results.app.column_standing import Standings
 from results.app.titles import plain, title_and_unit, visible
-from results.app.weighted_score import AXES, PRESETS, WeightedScores, axes_of, weighted_scores
 from results.boards.board import Board, Column, Row
-from results.boards.weighted_mean import SCALES, SCALES_VERSION
+from results.boards.reference_scales import SCALES_VERSION
+from results.boards.weights import AXES, PRESETS, axes_of
 from results.comparison.joint_draws import N_DRAWS
+from results.comparison.weighted_score import WeightedScores, controls_above, lacking, weighted_scores
+from results.minus_sign import with_minus
+from results.reports.weighted_score import scale_text, share_text, without_a_score
 from results.short_number import short_number
 
 _SCALE = BarScale(0.0, 100.0)
@@ -46,14 +49,17 @@ def show(board: Board, standings: Standings) -> None:
     scores = weighted_scores(board.rows, columns, draws, weights)
     with sentence:
         st.markdown(certainty(board.rows, scores))
+        if sensitive := sensitivity(board.rows, scores):
+            st.markdown(sensitive)
         if better := above(board.rows, scores):
             st.markdown(better)
     if clicked := board_table.show(_table(board.rows, columns, weights, scores), "weighted"):
         navigation.go("method", cell=clicked)
     _legend(columns)
-    without = [row.title for row, value in zip(board.rows, scores.values.tolist(), strict=True) if value != value]
+    without = [(row, names) for row in board.rows if (names := lacking(row, columns, weights))]
     if without:
-        st.caption(f"Without a score, because a metric with a weight is missing: {plain(', '.join(without))}.")
+        texts = [f"{titles} (no {names})" for names, titles in without_a_score(without)]
+        st.caption(f"Without a score, because a metric with a weight is missing: {plain('; '.join(texts))}.")
 
 
 def _weights(columns: Mapping[str, Column]) -> dict[str, float]:
@@ -112,11 +118,6 @@ def _text(weights: Sequence[float]) -> str:
     return ",".join(f"{weight:.1f}" for weight in weights)
 
 
-def _end(column: Column, value: float) -> str:
-    factor, unit = (100.0, " %") if column.unit == "fraction" else (1.0, f" {column.unit}" if column.unit else "")
-    return f"{value * factor:g}{unit}"
-
-
 def certainty(rows: Sequence[Row], scores: WeightedScores) -> str:
     """Return the sentences on the first place, with these weights and with any, as Markdown."""
     firsts = _firsts(scores.first)
@@ -129,14 +130,25 @@ def certainty(rows: Sequence[Row], scores: WeightedScores) -> str:
     return f"{text}."
 
 
+def sensitivity(rows: Sequence[Row], scores: WeightedScores) -> str:
+    """Return the sentence on the weights that would make another method first by its mean, as Markdown."""
+    shares = np.nan_to_num(scores.weight_shares, nan=0.0)
+    if not shares.any():
+        return ""
+    best = int(np.argmax(shares))
+    text = f"Of all weights, {share_text(shares[best])} % make {plain(rows[best].title)} first by its means"
+    if scores.nearest is None:
+        return f"{text}; no change of the weights makes another method first." if shares[best] == 1 else f"{text}."
+    changed = ", ".join(f"{_AXIS_NAMES[axis]} {100 * weight:.0f} %" for axis, weight in scores.nearest.weights.items())
+    return (
+        f"{text}. {plain(rows[scores.nearest.row].title)} becomes first if {share_text(scores.nearest.distance)} % of "
+        f"the weight moves, to {changed}."
+    )
+
+
 def above(rows: Sequence[Row], scores: WeightedScores) -> str:
     """Return a sentence on the controls whose score is higher than that of the first method; empty without any."""
-    firsts = _firsts(scores.first)
-    better = [
-        f"{plain(row.title)} ({short_number(value)})"
-        for row, value in zip(rows, scores.values.tolist(), strict=True)
-        if row.group == "control" and firsts and value > scores.values[firsts[0]]
-    ]
+    better = [f"{plain(rows[n].title)} ({short_number(scores.values[n])})" for n in controls_above(rows, scores)]
     return f"Controls with a higher score, so these weights reward doing little: {', '.join(better)}." if better else ""
 
 
@@ -166,6 +178,11 @@ def _table(
             title="First in", unit="% of draws", help="Share of the draws in which the method is first by these weights"
         ),
         Header(title="Any weights", unit="% of draws", help="The same with weights that are drawn at random, too"),
+        Header(
+            title="To be first",
+            unit="% of weight",
+            help="Smallest share of the weight that has to move from some axes to others to make the method first",
+        ),
     ]
     headers += [
         Header(
@@ -180,6 +197,7 @@ def _table(
             _score_cell(scores.values[number], scores.spans[number]),
             _share_cell(scores.first[number]),
             _share_cell(scores.first_at_random[number]),
+            _change_cell(scores.changes[number]),
             *(_axis_cell(scores.positions[axis][number]) for axis in columns),
         ]
         for number in range(len(rows))
@@ -211,14 +229,19 @@ def _share_cell(share: float) -> TableCell:
     return TableCell(text=NONE if np.isnan(share) else f"{100 * share:.0f}")
 
 
+def _change_cell(change: float) -> TableCell:
+    if np.isinf(change):
+        return TableCell(text="never", help="No weights of these axes make it first")
+    return TableCell(text=NONE if np.isnan(change) else share_text(change))
+
+
 def _axis_cell(position: float) -> TableCell:
     return TableCell(text=NONE if np.isnan(position) else short_number(float(position)))
 
 
 def _legend(columns: Mapping[str, Column]) -> None:
     scales = "; ".join(
-        f"{_AXIS_NAMES[axis]}: {plain(title_and_unit(column))} from {_end(column, SCALES[column.metric].worst)} (0) to "
-        f"{_end(column, SCALES[column.metric].best)} (100){', logarithmic' if SCALES[column.metric].is_log else ''}"
+        f"{_AXIS_NAMES[axis]}: {plain(with_minus(scale_text(title_and_unit(column), column)))}"
         for axis, column in columns.items()
     )
     st.caption(

@@ -17,10 +17,20 @@ from results.boards.families import GROUPS
 #: first leaves out what a unit gains by choosing CLS or patch tokens. `ms_score_adjusted` is not among them: its level
 #: of chance depends on the density of the codes.
 HEADLINE = ("ms_score_token_adjusted", "ms_score")
+#: Metrics of faithfulness, the first that a board has. Accuracy is last: its error is large, and common to all rows.
+FAITHFULNESS = ("r2", "agreement", "accuracy")
 #: Metrics whose value follows from losslessness: that of a perfect reconstruction, or of the original network.
 BY_CONSTRUCTION = frozenset(
     {"r2", "r2_pooled", "fvu", "accuracy", "accuracy_recovered", "agreement", "agreement_recovered", "kl"}
 )
+
+
+def is_candidate(row: Row) -> bool:
+    """Return whether a row may be on a front or first by a weighted score.
+
+    It is a method without a flag, whose units are part of the model.
+    """
+    return row.group == "method" and not row.flags
 
 
 def is_ranked(row: Row, column: Column) -> bool:

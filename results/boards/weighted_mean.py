@@ -1,75 +1,63 @@
-"""Weighted mean of several metrics on fixed reference scales.
-
-Scaling each metric to the best and worst method present would let a method's score change because another one was
-added. Here each metric has a fixed 0 and a fixed 1, independent of the methods present. A metric without a scale cannot
-be weighted.
-"""
+"""Weighted mean of the positions of several metrics on the fixed scales of :mod:`results.boards.reference_scales`."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from results.boards.board import Row
+from results.boards.reference_scales import SCALES
 
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """Values that map to 0 and to 1, in the metric's own unit (fractions, not percent).
 
-    Attributes:
-        worst: value that maps to 0.
-        best: value that maps to 1.
-        is_log: positions are those of the logarithms; both ends are positive.
+def positions(rows: Sequence[Row], metric: str, values: np.ndarray) -> np.ndarray:
+    """Return the positions (..., n) of values (..., n) of n rows on the scale of a metric.
+
+    NaN for a row without a value, or without the floors of the scale.
+
+    Raises:
+        ValueError: the metric has no scale.
     """
-
-    worst: float
-    best: float
-    is_log: bool = False
-
-    def position(self, value: np.ndarray | float) -> np.ndarray:
-        """Return the position of values between the ends, clipped at 0 and 1; NaN stays NaN."""
-        values, worst, best = np.asarray(value, dtype=np.float64), self.worst, self.best
-        if self.is_log:
-            # Clipped first: 0 has no logarithm.
-            values, worst, best = np.log(np.clip(values, min(worst, best), None)), np.log(worst), np.log(best)
-        return np.clip((values - worst) / (best - worst), 0.0, 1.0)
+    if metric not in SCALES:
+        raise ValueError(f"{metric!r} has no reference scale")
+    placed = np.full(values.shape, np.nan)
+    for number, row in enumerate(rows):
+        if (scale := SCALES[metric].resolved(row.floors)) is not None:
+            placed[..., number] = scale.position(values[..., number])
+    return placed
 
 
-# Frozen: changing an end would change every aggregate already quoted. A better scale is a new SCALES_VERSION; another
-# metric is not.
-SCALES_VERSION = 1
-SCALES: Mapping[str, Scale] = {
-    **dict.fromkeys(("ms_score", "ms_score_adjusted", "win_rate", "r2", "accuracy", "agreement"), Scale(0.0, 1.0)),
-    "kl": Scale(1.0, 0.0),  # nat
-    **dict.fromkeys(("alive_fraction", "stability", "effective_rank_share", "unique_units"), Scale(0.0, 1.0)),
-    **dict.fromkeys(("unit_overlap", "max_collinearity"), Scale(1.0, 0.0)),
-    "ms_score_token_adjusted": Scale(0.0, 0.5),
-    "fit_seconds": Scale(3600.0, 1.0, is_log=True),
-    "encode_macs": Scale(100.0, 0.01, is_log=True),  # GMAC/image
-}
+def normalised(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the weights above zero, divided by their sum.
+
+    Raises:
+        ValueError: no weight is above zero.
+    """
+    largest = max(weights.values(), default=0.0)
+    if not largest > 0:
+        raise ValueError("no metric has a weight above zero")
+    # Divided by the largest first: the sum of large weights may be infinite.
+    scaled = {name: weight / largest for name, weight in weights.items() if weight > 0}
+    total = sum(scaled.values())
+    return {name: weight / total for name, weight in scaled.items()}
 
 
-def weighted(values: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
-    """Return ``sum_m w_m s_m / sum_m w_m`` with s_m the position of metric m on its frozen scale.
+def weighted(placed: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
+    """Return ``sum_m w_m s_m / sum_m w_m`` with s_m the positions of metric m.
 
     Args:
-        values: metric id -> (..., n) in the metric's own unit; NaN if a row lacks it.
-        weights: metric id -> weight; metrics with weight 0 or below are ignored.
+        placed: name -> (..., n) positions; NaN if a row lacks the metric.
+        weights: name -> weight; metrics with weight 0 or below are ignored.
 
     Returns:
         (..., n) in [0, 1]; NaN for a row that lacks any metric with a weight: means over different metrics are not
         comparable.
 
     Raises:
-        ValueError: no weight above zero, a metric without a scale, or one that has no values.
+        ValueError: no weight above zero, or a metric that has no positions.
     """
-    used = {metric: weight for metric, weight in weights.items() if weight > 0}
-    if not used:
-        raise ValueError("no metric has a weight above zero")
-    for metric in used:
-        if metric not in SCALES or metric not in values:
-            raise ValueError(f"{metric!r} has no reference scale or no values")
-    parts = [weight * SCALES[metric].position(values[metric]) for metric, weight in used.items()]
-    mean: np.ndarray = np.sum(parts, axis=0) / sum(used.values())
+    shares = normalised(weights)
+    if absent := [name for name in shares if name not in placed]:
+        raise ValueError(f"{absent[0]!r} has no values")
+    mean: np.ndarray = np.sum([share * placed[name] for name, share in shares.items()], axis=0)
     return mean

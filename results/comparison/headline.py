@@ -16,7 +16,7 @@ from results.boards.chance import matched_control
 from results.boards.find_row import row_called
 from results.boards.flags import ONE_SEED
 from results.boards.lead_columns import heading
-from results.boards.ranking import HEADLINE
+from results.boards.ranking import FAITHFULNESS, HEADLINE
 from results.comparison.difference import DEFAULT_SAMPLING, Difference
 from results.comparison.paired import CellScores, Comparison
 from results.errors import NotComparableError, StoreError
@@ -24,8 +24,7 @@ from results.errors import NotComparableError, StoreError
 if TYPE_CHECKING:
     from results.store import Store
 
-#: Further metrics of the sentence, for what the score costs. Faithfulness: the first two that both rows have.
-FAITHFULNESS = ("r2", "agreement", "accuracy")
+#: Further metrics of the sentence, for what the score costs, after the first two of FAITHFULNESS that both rows have.
 COSTS = ("fit_seconds", "encode_macs")
 #: Registry name of the method in focus, and family of its rivals.
 FOCUS, RIVALS = "elude", "sae"

@@ -12,12 +12,9 @@ from typing import NamedTuple
 from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name, unit_text
 from results.boards.mean_intervals import confidence_interval
-from results.boards.ranking import HEADLINE
+from results.boards.ranking import FAITHFULNESS, HEADLINE, is_candidate
 from results.boards.share_intervals import SHARES_OF_IMAGES
 from results.visible_text import one_line
-
-#: Metrics of the horizontal axis, the first that a board has. Accuracy is last: its error is large, and common to all.
-FAITHFULNESS = ("r2", "agreement", "accuracy")
 
 
 class FrontPoint(NamedTuple):
@@ -49,11 +46,6 @@ def axes_of(board: Board, x: str | None = None, y: str | None = None) -> Axes:
     if across is None or up is None:
         lacking = (x or "r2, agreement and accuracy") if across is None else (y or " and ".join(HEADLINE))
     return Axes(across, up, lacking)
-
-
-def is_candidate(row: Row) -> bool:
-    """Return whether a row may be on the front: a method without a flag, whose units are part of the model."""
-    return row.group == "method" and not row.flags
 
 
 def axis_name(column: Column) -> str:

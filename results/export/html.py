@@ -46,13 +46,18 @@ def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str 
         heading, _, rest = html_table(table).partition("</h2>\n")
         headline = "".join(f"<p>{html_escaped(sentence)}</p>\n" for sentence in board.headline)
         parts.append(f"{heading}</h2>\n{headline}{front_svg(board, x=x, y=y)}\n{rest}")
+    return document("Disentanglement leaderboard", parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """Return a complete HTML document of parts that are HTML already."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         # If some text ever bypassed the escaping, the page would still run and load nothing.
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>Disentanglement leaderboard</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        "<h1>Disentanglement leaderboard</h1>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
+        f"<title>{html_escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{html_escaped(title)}</h1>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: Name -> module of the figure; imported when the figure is drawn.
 FIGURES: Mapping[str, str] = {
     "front": "results.export.figures.front",
+    "frontier": "results.export.figures.frontier",
     "steering": "results.export.figures.steering",
     "units": "results.export.figures.units",
 }

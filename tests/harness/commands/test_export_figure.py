@@ -65,7 +65,7 @@ def test_a_caption_that_is_not_drawn_is_printed(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["u.png", "--figure", "unit"], "There is no figure 'unit'. Did you mean units? Available: front, steering,"),
+        (["u.png", "--figure", "unit"], "There is no figure 'unit'. Did you mean units? Available: front, frontier,"),
         (["u.jpg", "--figure", "front"], "A figure cannot be written to 'u.jpg': use the suffix .png, .svg or .pdf."),
         (["-", "--figure", "front"], "A figure cannot be printed: name a file (.png, .svg or .pdf) instead of `-`."),
         (["u.png", "--figure", "front", "--k", "3", "--heat"], "--k, --heat: no option of --figure front, which has"),
@@ -73,7 +73,7 @@ def test_a_caption_that_is_not_drawn_is_printed(folder: Path) -> None:
         (["u.png", "--figure", "front", "--metric", "r2", "--format", "html"], "--format, --metric: no option of"),
         (["u.png", "--figure", "units", "--cell", "elude-42", "--x", "r2"], "--x: no option of --figure units"),
         (["u.svg", "--figure", "front", "--dpi", "300"], "dpi is the resolution of a PNG file"),
-        (["u.csv", "--cell", "elude-42"], "--cell: only for figures; add --figure front, steering or units."),
+        (["u.csv", "--cell", "elude-42"], "--cell: only for figures; add --figure front, frontier, steering or units."),
         (["u.html", "--dpi", "100", "--no-caption"], "--dpi, --caption: only for figures"),
         (["u.png", "--figure", "units"], "The figure of units needs a cell"),
         (["u.png", "--figure", "units", "--cell", "elude"], "'elude' matches 2 cells: give the id of one of them."),

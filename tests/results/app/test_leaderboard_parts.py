@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 pytest.importorskip("streamlit")
@@ -16,8 +15,6 @@ from hypothesis import strategies as st
 from results.app.bar_scale import bar_scale
 from results.app.column_groups import folded, group_of, leads, visible_columns
 from results.app.sorting import Sorting
-from results.app.weighted_score import AXES, PRESETS, weighted_scores
-from results.boards.weighted_mean import SCALES
 
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=6))
@@ -62,37 +59,3 @@ def test_rows_without_the_metric_come_last_in_both_orders() -> None:
     for worst_first in (False, True):
         titles = [board.rows[index].title for index in Sorting(r2, worst_first).indices(board.rows)]
         assert titles[-1] == "without" and (titles[0] == "high r2") is not worst_first
-
-
-def test_first_places_of_draws_add_up_to_one_and_ties_divide_them() -> None:
-    cells = Cells()
-    cells.record("a", [0.6, 0.6], r2=0.5)
-    cells.record("b", [0.6, 0.6], r2=0.5)
-    cells.record("worse", [0.2, 0.2], r2=0.1)
-    cells.record("backbone only", [0.9, 0.9], method="identity", claims={"family": "control"}, r2=1.0)
-    board = cells.board()
-    columns = {
-        "interpretability": next(c for c in board.columns if c.key == "ms_score"),
-        "faithfulness": next(c for c in board.columns if c.key == "r2"),
-    }
-    draws = {
-        axis: np.tile([row.metrics[column.key].mean for row in board.rows], (10, 1)) for axis, column in columns.items()
-    }
-    scores = weighted_scores(board.rows, columns, draws, {"interpretability": 1.0, "faithfulness": 1.0})
-    first = dict(zip((row.title for row in board.rows), scores.first.tolist(), strict=True))
-    assert (first["a"], first["b"], first["worse"]) == (0.5, 0.5, 0.0) and math.isnan(first["backbone only"])
-    at_random = dict(zip((row.title for row in board.rows), scores.first_at_random.tolist(), strict=True))
-    assert at_random["a"] == 0.5
-    values = dict(zip((row.title for row in board.rows), scores.values.tolist(), strict=True))
-    assert values["a"] == pytest.approx(55.0) and values["backbone only"] == pytest.approx(95.0)
-
-
-def test_every_axis_has_a_scale_and_every_preset_a_weight_for_each() -> None:
-    assert all(metric in SCALES for metrics in AXES.values() for metric in metrics)
-    assert all(len(weights) == len(AXES) and max(weights) == 1.0 for weights in PRESETS.values())
-
-
-def test_a_logarithmic_scale_is_halfway_at_the_geometric_mean() -> None:
-    scale = SCALES["fit_seconds"]
-    assert scale.position(np.array([0.0, 1.0, 60.0, 3600.0, 1e6])).tolist() == pytest.approx([1.0, 1.0, 0.5, 0.0, 0.0])
-    assert math.isnan(float(scale.position(math.nan)))

@@ -1,4 +1,4 @@
-"""Draws, front shares, rank intervals and the weighted aggregate: closed-form points and the definition."""
+"""Draws, front shares and rank intervals: closed-form points and the definition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from results import pareto_front
 from results.boards.uncertainty import rank_intervals
-from results.boards.weighted_mean import SCALES, SCALES_VERSION, weighted
 from results.pareto import front_shares
 from results.published.points import published_points
 
@@ -61,36 +60,6 @@ def test_rank_intervals_of_separate_and_of_level_rows() -> None:
     assert rank_intervals(drawn, larger=False) == [(3, 3), (1, 1), (1, 1), None]
     level = np.random.default_rng(0).normal(size=(2000, 2))
     assert rank_intervals(level, larger=True) == [(1, 2), (1, 2)]
-
-
-def test_the_aggregate_is_the_weighted_mean_of_places_on_fixed_scales() -> None:
-    values = {"ms_score": np.array([0.5, 0.8]), "kl": np.array([0.25, 2.0])}
-    # kl runs from 1 nat (0) to 0 nat (1) and is cut off beyond.
-    assert weighted(values, {"ms_score": 1.0, "kl": 3.0}).tolist() == [(0.5 + 3 * 0.75) / 4, 0.8 / 4]
-
-
-def test_another_method_changes_nobodys_aggregate() -> None:
-    one = weighted({"ms_score": np.array([0.5])}, {"ms_score": 1.0})
-    assert weighted({"ms_score": np.array([0.5, 0.99])}, {"ms_score": 1.0})[0] == one[0]
-
-
-def test_a_row_without_a_weighted_metric_has_no_aggregate() -> None:
-    values = {"ms_score": np.array([0.5, 0.5]), "r2": np.array([1.0, math.nan])}
-    assert math.isnan(weighted(values, {"ms_score": 1.0, "r2": 1.0})[1])
-    assert weighted(values, {"ms_score": 1.0, "r2": 0.0}).tolist() == [0.5, 0.5]
-
-
-def test_nothing_to_weigh_is_refused() -> None:
-    with pytest.raises(ValueError, match="above zero"):
-        weighted({"ms_score": np.array([0.5])}, {"ms_score": 0.0})
-    with pytest.raises(ValueError, match="'l0' has no reference scale"):
-        weighted({"l0": np.array([20.0])}, {"l0": 1.0})
-
-
-def test_the_reference_scales_must_not_change() -> None:
-    ends = {name: (scale.worst, scale.best) for name, scale in SCALES.items()}
-    assert SCALES_VERSION == 1
-    assert (ends["ms_score"], ends["kl"], ends["unit_overlap"]) == ((0.0, 1.0), (1.0, 0.0), (1.0, 0.0))
 
 
 def test_published_points_are_the_papers_figures() -> None:

@@ -26,7 +26,12 @@ from results.export.figures import front, options_of, page, units
 from results.store.explanations import ExplanationRecord, record_explanations
 from results.store.steerings import SteeringRecord, record_steering
 
-DRAWN: dict[str, dict[str, Any]] = {"front": {}, "units": {"cell": "elude-42"}, "steering": {"cell": "elude-42"}}
+DRAWN: dict[str, dict[str, Any]] = {
+    "front": {},
+    "frontier": {"x": "expansion_factor"},
+    "units": {"cell": "elude-42"},
+    "steering": {"cell": "elude-42"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +86,12 @@ def test_the_size_of_a_png_follows_its_resolution(store: Store) -> None:
 @pytest.mark.parametrize(
     ("name", "form", "options", "sentence"),
     [
-        ("unit", "png", {}, "There is no figure 'unit'. Did you mean units? Available: front, steering, units."),
+        (
+            "unit",
+            "png",
+            {},
+            "There is no figure 'unit'. Did you mean units? Available: front, frontier, steering, units.",
+        ),
         ("front", "jpg", {}, "Unknown format 'jpg' of a figure; use one of png, svg, pdf."),
         ("front", "svg", {"dpi": 300}, "dpi is the resolution of a PNG file; a figure as SVG has none."),
         ("front", "png", {"dpi": 5}, "dpi 5 is not allowed; use a number from 50 to 600."),
@@ -169,6 +179,7 @@ def check_hostile(store: Store, folder: Path, mutation: Any) -> None:
         ("units", {"cell": "elude-42", "heat": True, "images": pictures}),
         ("units", {"cell": "topk_sae-42", "images": pictures}),
         ("front", {}),
+        ("frontier", {"x": "expansion_factor"}),
     ]
     for name, options in requests:
         try:

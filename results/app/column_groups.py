@@ -15,6 +15,7 @@ LEADERS: Mapping[str, Sequence[str]] = {
     "faithfulness": FAITHFULNESS,
     "judged": ("win_rate", "autointerp"),
     "concepts": ("labelled_share", "steering_effect"),
+    "probing": ("sparse_probe_k", "tpp", "absorption"),
     "stability": ("stability", "token_sensitivity"),
     "cost": ("fit_seconds", "encode_macs", "parameters"),
 }
@@ -25,15 +26,29 @@ COMMANDS: Mapping[str, str] = {
     "stability": "harness stability",
 }
 _FURTHER: Mapping[str, Sequence[str]] = {
-    "interpretability": ("ms_score_cls", "ms_score_external", "ms_score_patch"),
-    "faithfulness": ("agreement_recovered", "fvu", "r2_pooled"),
+    "interpretability": (
+        "ms_score_cls",
+        "ms_score_external",
+        "ms_score_external_adjusted",
+        "ms_score_patch",
+        "ms_score_reliability",
+    ),
+    "faithfulness": ("agreement_recovered", "frechet_distance", "frechet_distance_absolute", "fvu", "r2_pooled"),
     "stability": ("stability_alive",),
     "geometry": (
         *("effective_rank", "effective_rank_share", "max_collinearity", "min_distinctness", "nearest_cosine_mean"),
         *("nearest_cosine_median", "nearest_cosine_p95", "unique_units", "unit_overlap", "unit_overlap_across"),
     ),
     "classes": ("class_purity", "class_purity_adjusted", "polysemanticity"),
+    "probing": (
+        *("sparse_probe_1", "sparse_probe_2", "sparse_probe_5", "sparse_probe_16", "sparse_probe_excess"),
+        *("probe_dense_gain", "tpp_2", "tpp_5", "tpp_20", "absorption_excess", "absorption_missed", "absorption_rate"),
+        *("ablation_specificity_gain", "ablation_effect", "patch_swap", "patch_swap_aligned"),
+    ),
     "chance levels": (
+        *("absorption_null", "ablation_specificity_control", "frechet_distance_floor", "ms_score_external_null"),
+        *("patch_swap_non_aligned", "patch_swap_random", "patch_swap_shuffled_position", "patch_swap_ablate_elsewhere"),
+        *("probe_dense_layer", "tpp_random"),
         "autointerp_control",
         "class_purity_chance",
         "ms_score_null",

@@ -22,6 +22,13 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("agreement", "agreement_recovered"),
     ("fvu", "r2_pooled"),
     ("autointerp", "autointerp_gap"),
+    ("sparse_probe_k", "sparse_probe_1", "sparse_probe_2", "sparse_probe_5", "sparse_probe_16", "sparse_probe_excess"),
+    ("probe_dense", "probe_dense_gain"),
+    ("tpp", "tpp_2", "tpp_5", "tpp_20"),
+    ("absorption", "absorption_excess", "absorption_rate"),
+    ("ablation_specificity", "ablation_specificity_gain"),
+    ("ms_score_external_adjusted", "ms_score_external"),
+    ("frechet_distance", "frechet_distance_absolute"),
 )
 _FAMILY_OF = {metric: family for family in FAMILIES for metric in family}
 

@@ -33,7 +33,10 @@ _FURTHER: Mapping[str, Sequence[str]] = {
         "ms_score_patch",
         "ms_score_reliability",
     ),
-    "faithfulness": ("agreement_recovered", "frechet_distance", "frechet_distance_absolute", "fvu", "r2_pooled"),
+    "faithfulness": (
+        *("agreement_recovered", "calibration_error", "calibration_error_change", "frechet_distance"),
+        *("frechet_distance_absolute", "fvu", "r2_pooled"),
+    ),
     "stability": ("stability_alive",),
     "geometry": (
         *("effective_rank", "effective_rank_share", "max_collinearity", "min_distinctness", "nearest_cosine_mean"),
@@ -46,7 +49,8 @@ _FURTHER: Mapping[str, Sequence[str]] = {
         *("ablation_specificity_gain", "ablation_effect", "patch_swap", "patch_swap_aligned"),
     ),
     "chance levels": (
-        *("absorption_null", "ablation_specificity_control", "frechet_distance_floor", "ms_score_external_null"),
+        *("absorption_null", "ablation_specificity_control", "calibration_error_null", "calibration_error_original"),
+        *("frechet_distance_floor", "ms_score_external_null"),
         *("patch_swap_non_aligned", "patch_swap_random", "patch_swap_shuffled_position", "patch_swap_ablate_elsewhere"),
         *("probe_dense_layer", "tpp_random"),
         "autointerp_control",

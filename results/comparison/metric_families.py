@@ -29,6 +29,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("ablation_specificity", "ablation_specificity_gain"),
     ("ms_score_external_adjusted", "ms_score_external"),
     ("frechet_distance", "frechet_distance_absolute"),
+    ("calibration_error", "calibration_error_change"),
 )
 _FAMILY_OF = {metric: family for family in FAMILIES for metric in family}
 

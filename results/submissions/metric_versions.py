@@ -21,6 +21,8 @@ NEWEST: Mapping[str, int] = {
     **dict.fromkeys(("autointerp", "autointerp_control", "autointerp_gap"), 1),
     **dict.fromkeys(("labelled_share", "distinct_labels", "label_agreement"), 1),
     **dict.fromkeys(("steering_effect", "steering_gain", "steering_collateral", "steering_change"), 1),
+    **dict.fromkeys(("calibration_error", "calibration_error_null", "calibration_error_original"), 1),
+    "calibration_error_change": 1,
     **dict.fromkeys(("sparse_probe_k", "sparse_probe_1", "sparse_probe_2", "sparse_probe_5", "sparse_probe_16"), 1),
     **dict.fromkeys(("sparse_probe_excess", "probe_dense", "probe_dense_layer", "probe_dense_gain"), 1),
     **dict.fromkeys(("absorption", "absorption_null", "absorption_excess", "absorption_missed", "absorption_rate"), 1),

@@ -44,13 +44,15 @@ def transfer(
     rows = [
         [
             visible(each.label, keep=""),
-            str(each.token_seed),
+            f"{visible(each.backbone, keep='')} {visible(each.site, keep='')}",
+            "" if each.token_seed is None else str(each.token_seed),
             f"{visible(each.first, '')} to {visible(each.second, '')}",
             number(each.kept_alive, ".1f", 100),
             f"{number(each.ms_first)} / {number(each.ms_second)}",
             ""
             if math.isnan(each.rank_correlation)
-            else f"{each.rank_correlation:+.2f} [{each.low:+.2f}, {each.high:+.2f}]",
+            else f"{each.rank_correlation:+.2f}"
+            + ("" if math.isnan(each.low) else f" [{each.low:+.2f}, {each.high:+.2f}]"),
             str(each.n),
             number(each.same_label, ".1f", 100),
             number(each.label_chance, ".1f", 100),
@@ -59,7 +61,7 @@ def transfer(
         for each in made
     ]
     columns = (
-        *("method", "token seed", "image sets", "stay alive (%)", "MS score", "rank correlation", "units"),
+        *("method", "layer", "token seed", "image sets", "stay alive (%)", "MS score", "rank correlation", "units"),
         *("same label (%)", "by chance", "labelled"),
     )
     notes = (

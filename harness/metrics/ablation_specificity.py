@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -128,7 +129,8 @@ class AblationSpecificity(Metric):
         baseline, method = self.baseline, outcome.method
         column = outcome.units.top_value[:, unit]
         images = outcome.units.top_image[column > 0, unit][:IMAGES].sort().values.numpy()
-        passes = baseline.passes.of_images(images)
+        # In one batch, whatever that of other passes is: the control exchanges outputs within it.
+        passes = replace(baseline.passes.of_images(images), batch_size=IMAGES)
         edit = Edit(torch.tensor([unit]), torch.zeros(1), patches=None, prefix=True)
         sizes: list[Tensor] = []
 

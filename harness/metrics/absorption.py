@@ -137,10 +137,11 @@ class Absorption(Metric):
 
     If a dictionary has a unit for *dog* and one for *beagle*, sparsity is gained by leaving the first silent on
     beagles: it then means "dog, but no beagle". For each parent of the class hierarchy with at least two classes, its
-    unit is the one with the highest AUROC for images of its classes against those of all others, and the unit of each
-    class, another one, that with the highest AUROC against its siblings. Both are active above the code with the
-    largest difference of true and false positive rate. Everything is chosen on the probing images. An evaluation image
-    is absorbed if the parent's unit is silent and the unit of its class is active; the value is the mean over classes.
+    unit is the one with the highest AUROC for images of its classes against those of all others, without the classes
+    of parents below it, and the unit of each class, another one, that with the highest AUROC against its siblings. Both
+    are active above the code with the largest difference of true and false positive rate. Everything is chosen on the
+    probing images. An evaluation image is absorbed if the parent's unit is silent and the unit of its class is active;
+    the value is the mean over classes.
 
     Companions: ``absorption_null``, the same with the labels permuted among the siblings (five times), so that the
     units of classes mean nothing: a parent's unit may be silent for other reasons; ``absorption_excess``, the
@@ -171,8 +172,9 @@ class Absorption(Metric):
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         assert outcome.image_codes is not None and self.baseline.images.class_hierarchy is not None
         train, test = outcome.image_codes
-        parent_of = torch.tensor([*self.baseline.images.class_hierarchy.parent_of, -1])
-        chosen = list(parent_units(train, test, parent_of))
+        hierarchy = self.baseline.images.class_hierarchy
+        parent_of, members = torch.tensor(hierarchy.parent_of), torch.from_numpy(hierarchy.members)
+        chosen = list(parent_units(train, test, parent_of, members))
         if not chosen:
             outcome.notes.append(
                 f"No absorption: no parent has two classes with {FEWEST_IMAGES} images in each split, and classes "
@@ -200,7 +202,7 @@ class Absorption(Metric):
             return Score(name, float(values.mean()), n, error, kind, direction=direction, details=details)
 
         details = {
-            "parent_auroc": float(np.mean([_auroc_of(parent, test, parent_of) for parent in chosen])),
+            "parent_auroc": float(np.mean([_auroc_of(parent, test, members) for parent in chosen])),
             "n_parents": len(chosen),
             "active": float(np.mean([rate.active for rate in rates])),
         }
@@ -215,13 +217,14 @@ class Absorption(Metric):
             yield Score("absorption_rate", published.rate, published.n, direction="lower", details=more)
 
 
-def parent_units(train: LabelledCodes, test: LabelledCodes, parent_of: Tensor) -> Iterator[ParentUnit]:
+def parent_units(train: LabelledCodes, test: LabelledCodes, parent_of: Tensor, members: Tensor) -> Iterator[ParentUnit]:
     """Yield the unit of each parent that has two classes with enough images in both splits, and classes beside it.
 
     Args:
         train: codes of the probing images.
         test: codes of the evaluation images.
         parent_of: (n_classes,) int64 parent of each class, -1 for none.
+        members: (n_parents, n_classes) bool: classes below each parent at any depth, which are not beside it.
     """
     n_classes = len(parent_of)
     counts = torch.stack([torch.bincount(each.labels, minlength=n_classes) for each in (train, test)]).amin(0)
@@ -230,7 +233,7 @@ def parent_units(train: LabelledCodes, test: LabelledCodes, parent_of: Tensor) -
         below = (parent_of == parent) & (counts >= FEWEST_IMAGES)
         children = below.nonzero()[:, 0]
         inside = torch.isin(train.labels, children)
-        beside = parent_of[train.labels] != parent
+        beside = ~members[parent][train.labels]
         kept = inside | beside
         if len(children) < 2 or not bool(beside.any()) or not bool(alive.any()):
             continue
@@ -281,7 +284,7 @@ def _shuffled(labels: Tensor, children: Sequence[int], generator: torch.Generato
     return shuffled
 
 
-def _auroc_of(parent: ParentUnit, test: LabelledCodes, parent_of: Tensor) -> float:
+def _auroc_of(parent: ParentUnit, test: LabelledCodes, members: Tensor) -> float:
     inside = torch.isin(test.labels, torch.tensor(parent.children))
-    kept = inside | (parent_of[test.labels] != parent.parent)
+    kept = inside | ~members[parent.parent][test.labels]
     return float(class_auroc(test.codes[kept][:, [parent.unit]], inside[kept, None])[0, 0])

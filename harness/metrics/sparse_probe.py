@@ -85,7 +85,9 @@ def sparse_probe(
         if not 0 < test_size < 1:
             raise ArgumentError(f"sparse_probe: test_size = {test_size}: give a share between 0 and 1.")
         chosen = ranked_units(torch.from_numpy(x), torch.from_numpy(y))[:k].numpy()
-        stratify = y if np.unique(y, return_counts=True)[1].min() >= 2 else None
+        counts = np.unique(y, return_counts=True)[1]
+        # As in ViSAEBench, in which a number below the largest label without an image is a class of none.
+        stratify = y if counts.min() >= 2 and y.max() + 1 == len(counts) else None
         try:
             train_x, test_x, train_y, test_y = train_test_split(
                 x, y, test_size=test_size, stratify=stratify, random_state=seed
@@ -117,8 +119,11 @@ def f_statistics(codes: Tensor, labels: Tensor) -> Tensor:
         with warnings.catch_warnings():
             # Of constant units: 0/0.
             warnings.simplefilter("ignore")
-            parts.append(torch.from_numpy(np.asarray(f_classif(part.double().numpy(), labels.numpy())[0])))
-    return torch.cat(parts).nan_to_num(nan=-math.inf, posinf=math.inf)
+            values = torch.from_numpy(np.asarray(f_classif(part.double().numpy(), labels.numpy())[0]))
+        # Not left to 0/0: rounding errors of the sums give constant codes any statistic, infinity included.
+        values[(part == part[:1]).all(0)] = -math.inf
+        parts.append(values)
+    return torch.cat(parts).nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
 
 
 def ranked_units(codes: Tensor, labels: Tensor) -> Tensor:

@@ -18,9 +18,10 @@ from harness.metrics.sparse_probe import has_classes, log_weights
 from methods import numerics
 from methods.base import Method
 
-#: Numbers of ablated units, most classes, fewest images of a class in each split, and draws of random units.
+#: Numbers of ablated units, most and fewest classes, fewest images of a class in each split, and draws of random units.
+#: Of two classes, each probe is the opposite of the other: both fall alike, and the value would be 0 by construction.
 NS = (2, 5, 20)
-MOST_CLASSES, FEWEST_IMAGES, DRAWS = 20, 3, 5
+MOST_CLASSES, FEWEST_CLASSES, FEWEST_IMAGES, DRAWS = 20, 3, 3, 5
 # Number of units whose direction is decoded at once.
 _UNITS_AT_ONCE = 1024
 
@@ -40,7 +41,7 @@ class TargetedProbePerturbation(Metric):
     ``tpp`` is its mean over log n for n = 2, 5, 20 (trapezoids); companions: ``tpp_2``, ``tpp_5``, ``tpp_20``, and
     ``tpp_random``, the same with random units among those that are active on probing images (five draws). 1 if each
     probe falls from 1 to 0 alone, 0 if ablation affects all probes equally or none. Details: the two falls for each n.
-    The standard error is over classes. At most 20 classes with three images in each split are used.
+    The standard error is over classes. At least three and at most 20 classes with three images in each split are used.
 
     The decoder must be linear: ablating a unit at all tokens then changes the mean output by its mean code times its
     direction, which needs no further pass.
@@ -62,9 +63,10 @@ class TargetedProbePerturbation(Metric):
         assert outcome.image_codes is not None
         train, test = outcome.image_codes
         classes = frequent_classes(train, test)
-        if len(classes) < 2:
+        if len(classes) < FEWEST_CLASSES:
             outcome.notes.append(
-                f"No targeted probe perturbation: fewer than two classes have {FEWEST_IMAGES} images in each split."
+                f"No targeted probe perturbation: fewer than {FEWEST_CLASSES} classes have {FEWEST_IMAGES} images in "
+                "each split."
             )
             return
         directions = unit_directions(outcome.method, outcome.baseline)

@@ -192,7 +192,7 @@ def class_effects(
                 near, far = inside & ~control.missing, outside & ~control.missing
                 gains = [target_gain(clean.logits[near], control.logits[near], mask)]
                 # The draw matters for the gain; the collateral change hardly varies with it.
-                for seed in others:
+                for seed in others if bool(near.any()) else ():  # without images of the class it is left out below
                     again = of_class.control(edit, touched.size[inside], seed, progress).logits[near[inside]]
                     gains.append(target_gain(clean.logits[near], again, mask))
                 changed = divergence(clean.logits[far], control.logits[far])

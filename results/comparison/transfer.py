@@ -26,8 +26,8 @@ class Transfer(NamedTuple):
     label: str
     backbone: str
     site: str
-    token_seed: int
-    init_seed: int
+    token_seed: int | None
+    init_seed: int | None
     first: str
     """image set of the cell that was computed first"""
     second: str
@@ -76,10 +76,10 @@ def transfers(store: Store, *, seed: int = 0) -> list[Transfer]:
 
 
 def _transfer(store: Store, first: dict[str, Any], second: dict[str, Any], seed: int) -> Transfer:
-    sides = [store.units(cell["cell_id"]).set_index("unit") for cell in (first, second)]
+    sides = [store.units(cell["cell_id"]).drop_duplicates("unit").set_index("unit") for cell in (first, second)]
     units = sides[0].index.intersection(sides[1].index)
     one, two = (side.loc[units] for side in sides)
-    alive = one["alive"].to_numpy(dtype=bool), two["alive"].to_numpy(dtype=bool)
+    alive = [side["alive"].fillna(False).to_numpy(dtype=bool) for side in (one, two)]
     scores = [side["ms_score"].to_numpy(dtype=float, na_value=math.nan) for side in (one, two)]
     both = np.isfinite(scores[0]) & np.isfinite(scores[1]) & alive[0] & alive[1]
     parents = one["parent"].to_numpy(dtype=float, na_value=math.nan) if "parent" in one else np.full(len(one), math.nan)
@@ -93,8 +93,8 @@ def _transfer(store: Store, first: dict[str, Any], second: dict[str, Any], seed:
         label=str(first["label"]),
         backbone=str(first["backbone"]),
         site=str(first["site"]),
-        token_seed=int(first["token_seed"]),
-        init_seed=int(first["init_seed"]),
+        token_seed=_seed(first["token_seed"]),
+        init_seed=_seed(first["init_seed"]),
         first=str(first["dataset"] or ""),
         second=str(second["dataset"] or ""),
         first_cell=str(first["cell_id"]),
@@ -115,10 +115,15 @@ def _transfer(store: Store, first: dict[str, Any], second: dict[str, Any], seed:
     )
 
 
+def _seed(value: Any) -> int | None:
+    return None if pd.isna(value) else int(value)
+
+
 def rank_correlation(x: np.ndarray, y: np.ndarray, clusters: np.ndarray, seed: int) -> tuple[float, float, float]:
     """Return Spearman's correlation of x and y (n,) and its 95 % bootstrap interval, with clusters (n,) redrawn.
 
-    All are NaN for fewer than eight values or if one side is constant. The interval resamples the ranks of all values.
+    All are NaN for fewer than eight values or if one side is constant, and the interval is NaN for one cluster. It
+    resamples the ranks of all values.
     """
     from scipy.stats import rankdata
 
@@ -129,6 +134,8 @@ def rank_correlation(x: np.ndarray, y: np.ndarray, clusters: np.ndarray, seed: i
     moments = np.stack([np.bincount(index, each) for each in (np.ones_like(a), a, b, a * a, b * b, a * b)])
     generator = np.random.default_rng(seed)
     n_clusters = moments.shape[1]
+    if n_clusters < 2:
+        return float(_correlation(*moments.sum(1))), math.nan, math.nan
     draws = generator.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), RESAMPLES)
     drawn = _correlation(*(draws @ moments.T).T)
     low, high = np.nanpercentile(drawn, [2.5, 97.5])

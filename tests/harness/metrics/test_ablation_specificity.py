@@ -104,6 +104,17 @@ def test_an_ablation_by_hand(world: CheckWorld) -> None:
     assert int(ablated.unit.abs().argmax()) == unit and ablated.size > 0
 
 
+def test_the_size_of_batches_does_not_matter(world: CheckWorld) -> None:
+    """The control of an image in a batch of one would be no change at all."""
+    neurons = methods.create("identity").fit(world.tokens, world.site)
+    baseline = with_head(world, torch.randn(7, world.site.d_out, generator=torch.Generator().manual_seed(0)))
+    expected, _ = measure(neurons, baseline)
+    for size in (1, 3, 16):
+        scores, _ = measure(neurons, replace(baseline, passes=replace(baseline.passes, batch_size=size)))
+        for name, score in expected.items():
+            assert scores[name].value == pytest.approx(score.value, abs=1e-4), (size, name)
+
+
 def test_units_without_effect_and_layers_without_classes_are_left_out(world: CheckWorld) -> None:
     neurons = methods.create("identity").fit(world.tokens, world.site)
     deaf = with_head(world, torch.zeros(4, world.site.d_out))

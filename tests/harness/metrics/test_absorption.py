@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.activations.pooled_codes import ImageCodes, LabelledCodes
 from harness.datasets.hierarchy import ClassHierarchy
 from harness.errors import ArgumentError
-from harness.metrics.absorption import Absorption, absorption_rate, youden_threshold
+from harness.metrics.absorption import Absorption, absorption_rate, parent_units, youden_threshold
 from harness.metrics.base import Outcome, Score
 
 #: Four parents of three classes each; unit p of the first four is that of the parent p, unit 4 + c that of the class c.
@@ -141,6 +141,21 @@ def test_parents_without_two_frequent_classes_are_left_out() -> None:
     assert measure(train, test, alone)["absorption"].n == N_CLASSES
     everything = measure(train, test, (*(0,) * 6, *(1,) * 6))
     assert everything["absorption"].details is not None and everything["absorption"].details["n_parents"] == 2
+
+
+def test_classes_of_a_parent_below_are_not_beside_it() -> None:
+    """Dogs 0 and 1, and terriers 2 and 3, which are dogs; unit 0 is that of all four, and 3 + c that of class c."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 6, (600,), generator=generator)
+    codes = 0.2 * torch.rand(600, 12, generator=generator)
+    for unit, classes in enumerate(((0, 1, 2, 3), (2, 3), (4, 5))):
+        codes[torch.isin(labels, torch.tensor(classes)), unit] += 1
+    codes[torch.arange(600), 3 + labels] += 1
+    hierarchy = ClassHierarchy(("cat", "dog", "terrier"), (1, 1, 2, 2, 0, 0), (-1, -1, 1))
+    side = LabelledCodes(torch.arange(600), labels, *(codes,) * 4, n_images=600)
+    members = torch.from_numpy(hierarchy.members)
+    units = parent_units(side, side, torch.tensor(hierarchy.parent_of), members)
+    assert [(each.parent, each.unit) for each in units] == [(0, 2), (1, 0), (2, 1)]
 
 
 def test_it_needs_a_hierarchy() -> None:

@@ -44,6 +44,24 @@ def test_values_are_those_of_visaebench(seed: int, expected: tuple[float, ...]) 
     assert [sparse_probe(codes, labels, k) for k in KS] == pytest.approx(list(expected), abs=1e-4)
 
 
+def test_labels_with_gaps_are_split_as_in_visaebench() -> None:
+    """Printed by visaebench 0.1.0, which does not stratify if a number below the largest label has no image."""
+    codes, labels = with_classes(200, 40, 7, 0)
+    values = [sparse_probe(codes, labels + (labels >= 3), k) for k in KS]
+    assert values == pytest.approx([0.2, 0.3, 0.4, 0.275], abs=1e-4)
+
+
+@pytest.mark.parametrize("value", [4.0, 0.1, 1e-3, 1234.567])
+@pytest.mark.parametrize("n", [60, 101, 143])
+def test_constant_codes_are_ranked_last(n: int, value: float) -> None:
+    """Their F statistic is 0/0 of rounding errors, which may be infinite."""
+    codes = torch.randn(n, 3, generator=torch.Generator().manual_seed(0))
+    codes[:, 1] = value
+    labels = torch.arange(n) % 7
+    assert f_statistics(codes, labels)[1] == -math.inf
+    assert int(ranked_units(codes, labels)[-1]) == 1
+
+
 def test_a_unit_that_is_the_class_is_found_and_predicts_it() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(120) % 2

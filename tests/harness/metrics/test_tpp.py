@@ -95,6 +95,14 @@ def test_a_count_matched_random_control_is_at_zero() -> None:
     assert truth["tpp_2"].value > 5 * abs(shuffled["tpp_2"].value)
 
 
+def test_two_classes_have_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each probe is the opposite of the other, so both fall alike whatever is ablated."""
+    directions = torch.eye(WIDTH)
+    for n, names in ((2, []), (3, ["tpp", "tpp_2", "tpp_5", "tpp_random"])):
+        monkeypatch.setattr(f"{__name__}.N_CLASSES", n)
+        assert list(measure(directions, planted(300, 0, directions), planted(200, 1, directions))) == names
+
+
 def test_parts_in_closed_form() -> None:
     x, labels = torch.tensor([[1.0], [2.0], [-1.0], [-2.0]]).double(), torch.tensor([0, 0, 1, 0])
     weights, biases = torch.tensor([[1.0], [-1.0]]).double(), torch.zeros(2).double()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -245,3 +247,19 @@ def test_many_images_and_classes_are_sampled(layer: StoredLayer) -> None:
     assert chosen is not None and len(chosen) <= 40 and bool((np.diff(chosen) > 0).all())
     assert all((labels[chosen] == number).sum() >= 5 for number in targets.labels)
     assert len(set(labels[chosen])) > 6 and score_images(layer, targets, ScoreSettings()) is None
+
+
+def test_a_class_without_readable_images_is_left_out_of_the_score(layer: StoredLayer) -> None:
+    from harness.steering.steering_score import class_effects, class_targets
+
+    settings = ScoreSettings(kappa=4, alphas=(2.0,), patches=None, controls=2, classes=3)
+    targets, baseline = class_targets(layer, settings), layer.baseline
+    labels = layer.prepared.evaluation.labels[baseline.index]
+    kept = baseline.index[labels != targets.labels[0]]
+    some = dataclasses.replace(baseline, passes=baseline.passes.of_images(kept), index=kept)
+    names = {name: getattr(layer, name) for name in ("prepared", "probing_passes", "cells", "method")}
+    unreadable: Any = SimpleNamespace(**names, baseline=some)
+    row = next(row for row in layer.cells if row["method"] == "topk_sae")
+    effects = class_effects(unreadable, layer.method(row), targets, settings)
+    classes = layer.prepared.evaluation.classes
+    assert [effect.name for effect in effects] == [classes[number] for number in targets.labels[1:]]

@@ -64,6 +64,34 @@ def test_pairs_are_of_one_fit_and_the_first_set_is_the_one_measured_first() -> N
 
 
 @pytest.mark.usefixtures("unlabelled")
+@pytest.mark.parametrize(
+    ("cells", "columns"),
+    [
+        ({}, {"alive": pd.array([True] * 19 + [None], dtype="boolean")}),
+        ({}, {"unit": [0, 0, *range(2, 20)]}),
+        ({"token_seed": None, "init_seed": math.nan}, {}),
+        ({}, {"parent": 3}),
+    ],
+)
+def test_a_store_with_missing_values_or_units_that_occur_twice_is_compared(
+    cells: dict[str, Any], columns: dict[str, Any]
+) -> None:
+    scores = np.random.default_rng(0).random((2, 20))
+    stored: Any = Stored(
+        [cell("a", "f", "first", 1, **cells), cell("b", "f", "second", 2, **cells)],
+        {"a": units(scores[0]).assign(**columns), "b": units(scores[1])},
+    )
+    (made,) = transfers(stored)
+    assert made.n >= 19 and made.token_seed == (None if cells else 42)
+
+
+def test_one_cluster_has_no_interval() -> None:
+    x, y = np.random.default_rng(0).random((2, 20))
+    value, low, high = rank_correlation(x, y, np.zeros(20), 0)
+    assert math.isfinite(value) and math.isnan(low) and math.isnan(high)
+
+
+@pytest.mark.usefixtures("unlabelled")
 def test_dead_and_undefined_units_are_left_out() -> None:
     scores = np.linspace(0, 1, 20)
     second = -scores.copy()

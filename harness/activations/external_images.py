@@ -34,7 +34,7 @@ def default_encoder(backbone: str) -> str:
 
 @dataclass(frozen=True)
 class ExternalImages:
-    """Images with an encoder, which is loaded when the embeddings are first read and not in the cache."""
+    """Images with an encoder, which is loaded when the embeddings are first read."""
 
     images: ImageSet
     encoder: str
@@ -52,7 +52,7 @@ class ExternalImages:
         Raises:
             UserError: if the encoder cannot be loaded.
         """
-        loaded = backbones.load(self.encoder, device=str(self.device))
+        loaded = self._loaded
         source = {"embeddings": VERSION, **loaded.identity(), "images": self.images.fingerprint}
         file = self.cache / "embeddings" / f"{digest(source, length=24)}.safetensors"
         report = BrokenReport()
@@ -63,6 +63,15 @@ class ExternalImages:
         file.parent.mkdir(parents=True, exist_ok=True)
         save_cached({"embeddings": embeddings}, file, {"skipped": json.dumps(report.of(self.images))})
         return embeddings
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the encoder's weights and preprocessing."""
+        return digest(self._loaded.identity())
+
+    @cached_property
+    def _loaded(self) -> Backbone:
+        return backbones.load(self.encoder, device=str(self.device))
 
     def _read(self, file: Path) -> tuple[Tensor, Mapping[str, str]]:
         embeddings = load_file(file)["embeddings"]

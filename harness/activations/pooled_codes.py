@@ -82,7 +82,10 @@ class PooledCodes:
         self._rows.append((image[chosen], *(each.float().cpu() for each in pooled)))
 
     def labelled(self) -> LabelledCodes:
-        """Return the codes of all batches."""
-        image, codes, mean_codes, layer, mean_layer = (torch.cat(parts) for parts in zip(*self._rows, strict=True))
+        """Return the codes of all batches, which the collector then forgets."""
+        rows, self._rows = self._rows, []
+        if not rows:
+            rows = [(torch.zeros(0, dtype=torch.int64), *(torch.zeros(0, 0),) * 4)]
+        image, codes, mean_codes, layer, mean_layer = (torch.cat(parts) for parts in zip(*rows, strict=True))
         labels = torch.from_numpy(self._labels)[image]
         return LabelledCodes(image, labels, codes, layer, mean_codes, mean_layer, len(self._labels))

@@ -21,6 +21,7 @@ from harness.cells.input_share import InputShare
 from harness.cells.method_output import MethodCalls
 from harness.cells.probing_codes import ImageCodesPass
 from harness.cells.unit_maps import unit_maps
+from harness.datasets.hierarchy import REMEDY
 from harness.metrics.base import Batch, Metric, Outcome
 from methods.allocator import kept_memory
 from methods.base import NO_DICTIONARY, Method, Progress, no_progress
@@ -131,6 +132,7 @@ def evaluate(
             scores += timed.run(partial(_records_of, timed, outcome, measured_ids)) or []
     calls.require_same_dictionary()
     failures = _failures(method, used, without, changes)
+    failures += _left_out(method, baseline, [each for each in measured if each not in {timed.cls for timed in used}])
     if not runs_network and baseline.tokens.dtype != "float32":
         outcome.notes.append(f"Measured on stored outputs of the layer, which are rounded to {baseline.tokens.dtype}.")
     maps = _maps(calls, outcome, failures, progress, runs_network=runs_network)
@@ -151,6 +153,15 @@ def _failures(
     return failures + [
         f"{method.spec.name} or a metric changed {what}; it was restored." for what in dict.fromkeys(changes)
     ]
+
+
+def _left_out(method: Method, baseline: Baseline, metrics: Sequence[type[Metric]]) -> Iterator[str]:
+    """Yield a sentence on each metric that was asked for by its name and does not apply."""
+    for metric in metrics:
+        if metric.needs_hierarchy and baseline.images.class_hierarchy is None:
+            yield f"{metric.id} is not measured: {baseline.images.name!r} has no class hierarchy. {REMEDY}"
+        elif metric.needs_image_codes or metric.needs_encoder:
+            yield f"{metric.id} is not measured: it does not apply to {method.spec.name} on these images."
 
 
 def _network(baseline: Baseline, edit: Callable[[Tensor, Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 from harness.activations.baseline import Baseline, make_baseline
 from harness.activations.collect import SitePlans, collect
-from harness.activations.external_images import ExternalImages
+from harness.activations.external_images import ExternalImages, default_encoder
 from harness.activations.heads.base import Head
 from harness.activations.probing_images import probing_images
 from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Site
 from harness.activations.sites import open_site
 from harness.activations.token_set import TokenSet
-from harness.cells.plan import PreparedTarget, encoder_of
+from harness.cells.plan import PreparedTarget
 from harness.datasets.loading import BrokenReport
 from harness.datasets.seen_classes import require_seen_classes
 from harness.identity import canonical
@@ -122,7 +122,7 @@ def _baseline(suite: Suite, prepared: PreparedTarget, head: Head, cache: Path, s
     )
     external = ExternalImages(
         prepared.evaluation,
-        encoder_of(suite, prepared.target.backbone),
+        suite.evaluation.encoder or default_encoder(prepared.target.backbone),
         prepared.backbone.device,
         suite.evaluation.batch_size,
         cache,

@@ -257,7 +257,9 @@ def load_images(suite: Suite) -> tuple[ImageSet, DatasetSplit]:
         split = images.split(evaluation=suite.data.evaluation, seed=suite.data.split_seed)
     if (other := suite.data.evaluation_set) is not None:
         with calling(datasets.DATASETS, other.partition(":")[0]):
-            evaluation = transferred(datasets.load(other), split.probing, suite.data.evaluation)
+            evaluation = transferred(
+                datasets.load(other), split.probing, suite.data.evaluation, seed=suite.data.split_seed
+            )
         split = DatasetSplit(split.probing, evaluation)
     with calling(datasets.DATASETS, _set_name(suite)):
         for part in split:

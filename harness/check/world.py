@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import methods
 from harness.activations.baseline import Baseline, make_baseline
 from harness.activations.collect import collect
+from harness.activations.external_images import ExternalImages
 from harness.activations.heads.probe import Probe
 from harness.activations.linear_site import LinearLayerSite
 from harness.activations.probing_images import probing_images
@@ -76,8 +77,21 @@ def small_world() -> Iterator[CheckWorld]:
         baseline = make_baseline(
             backbone, site, evaluation, head, cache, top_images=TOP_IMAGES, head_identity="check", batch_size=BATCH
         )
-        baseline = replace(baseline, probing=probing_images(baseline.passes, probing, cache))
+        baseline = replace(
+            baseline,
+            probing=probing_images(baseline.passes, probing, cache),
+            external=drawn_embeddings(evaluation, cache),
+        )
         yield CheckWorld(site, tokens, baseline)
+
+
+def drawn_embeddings(images: ImageSet, cache: Path) -> ExternalImages:
+    """Return images with drawn embeddings in place of those of another backbone."""
+    external = ExternalImages(images, "check", torch.device("cpu"), BATCH, cache)
+    drawn = torch.randn(len(images), 6, generator=torch.Generator().manual_seed(0))
+    # The values of cached properties, which would load the encoder.
+    external.__dict__.update(embeddings=torch.nn.functional.normalize(drawn, dim=1), fingerprint="drawn")
+    return external
 
 
 def drawn_network(d_in: int, d_out: int, *, with_head: bool = False) -> Backbone:

@@ -17,7 +17,7 @@ def transfer(
     seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.", min=0, max=MOST_SEED)] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the units of each fit on two image sets: do they keep their meaning?
+    """Compare the units of each fit on two image sets.
 
     Of each fit that was evaluated on several sets (data.evaluation_sets of a suite): the share of its units that stay
     alive, the rank correlation of their MS scores, and the share that keep their concept label (`harness label`), with

@@ -10,7 +10,7 @@ from harness.datasets.base import ImageSet
 from methods.errors import UserError
 
 
-def transferred(images: ImageSet, probing: ImageSet, evaluation: int | float) -> ImageSet:
+def transferred(images: ImageSet, probing: ImageSet, evaluation: int | float, *, seed: int = 0) -> ImageSet:
     """Return evaluation images of another set, labelled with the classes of the probing images.
 
     Classes correspond if they have one name; images of other classes have no label.
@@ -20,14 +20,16 @@ def transferred(images: ImageSet, probing: ImageSet, evaluation: int | float) ->
         probing: the probing images.
         evaluation: number of images, or a share; of larger sets a sample in which each class is in proportion.
 
+        seed: seed of the sample.
+
     Raises:
         UserError: if an image is one of the probing images too.
     """
     if images.predefined_split is not None:
         images = images.subset(images.predefined_split.evaluation)
-    wanted = round(evaluation * len(images)) if isinstance(evaluation, float) else evaluation
-    if 0 < wanted < len(images):
-        images = images.split(evaluation=wanted).evaluation
+    wanted = max(1, round(evaluation * len(images))) if isinstance(evaluation, float) else evaluation
+    if wanted < len(images):
+        images = images.split(evaluation=wanted, seed=seed).evaluation
     _refuse_shared(images, probing)
     number = {name: index for index, name in enumerate(probing.classes)}
     table = np.asarray([number.get(name, -1) for name in images.classes] + [-1])
@@ -53,7 +55,7 @@ def transferred(images: ImageSet, probing: ImageSet, evaluation: int | float) ->
 def _refuse_shared(images: ImageSet, probing: ImageSet) -> None:
     keys = images.contents.keys
     is_shared = np.isin(keys, probing.contents.keys) & (keys != 0)
-    if shared := [record.name for record, known in zip(images.records, is_shared, strict=True) if known]:
+    if shared := [images.records[index].name for index in np.flatnonzero(is_shared)]:
         raise UserError(
             f"{len(shared)} images of {images.name!r}, such as {shared[0]!r}, are probing images of {probing.name!r}: "
             "evaluate on images that no method was fitted on."

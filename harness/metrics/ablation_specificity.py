@@ -29,7 +29,8 @@ def class_specificity(changes: Tensor) -> Tensor:
 
     ``1 - (E - 1) / (C - 1)`` with the effective number of classes ``E = (sum_c |m_c|)^2 / sum_c m_c^2``, where m are
     the changes less their median over the classes, because a common change moves no probability: 1 if one class moves,
-    and 0 if half of the classes rise and half fall by as much. Normally distributed changes give about .36.
+    and 0 if half of an even number of classes rise and half fall by as much. Normally distributed changes give .36 for
+    many classes, and more for few (.48 for seven), so compare values of equally many classes.
 
     Args:
         changes: (n, C) changes of the logits of at least three classes.
@@ -46,9 +47,14 @@ def class_specificity(changes: Tensor) -> Tensor:
             f"class_specificity: changes {tuple(changes.shape)} must have the shape (n, C), with C of at least "
             f"{FEWEST_CLASSES}."
         )
-    moved = changes.double() - changes.double().quantile(0.5, dim=1, keepdim=True)
+    moved = from_median(changes)
     effective = moved.abs().sum(1) ** 2 / (moved**2).sum(1)
     return 1 - (effective - 1) / (changes.shape[1] - 1)
+
+
+def from_median(changes: Tensor) -> Tensor:
+    """Return changes (n, C) less their median over the classes, float64."""
+    return changes.double() - changes.double().quantile(0.5, dim=1, keepdim=True)
 
 
 class Ablated(NamedTuple):
@@ -102,8 +108,11 @@ class AblationSpecificity(Metric):
         control = class_specificity(torch.stack([each.control for each in ablated]))
         first = self.baseline.clean_logits(torch.from_numpy(self.baseline.index[:1]))
         least = _LEAST_CHANGE * float(first.double().norm())
-        moved = torch.stack([each.unit for each in ablated]).norm(dim=1) > least
-        scored = moved & ~control.isnan()
+        moved = [
+            from_median(torch.stack([getattr(each, side) for each in ablated])).norm(dim=1) > least
+            for side in ("unit", "control")
+        ]
+        scored = moved[0] & moved[1]
         n = int(scored.sum())
         if not n:
             outcome.notes.append("No specificity of ablations: no ablation changes a logit.")

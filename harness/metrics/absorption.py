@@ -19,12 +19,12 @@ from harness.metrics.base import METRICS, Metric, Outcome, Score
 from harness.metrics.inputs import require_real
 from harness.metrics.sparse_probe import has_classes, ranked_units
 from harness.stats import clustered_standard_error
-from harness.stats.class_auroc import class_auroc
+from harness.stats.class_auroc import auroc_of_ranks, class_auroc, mean_ranks
 from methods import numerics
 from methods.base import Method
 
-#: Fewest images of a child in each split, and permutations of the null.
-FEWEST_IMAGES, PERMUTATIONS = 3, 5
+#: Fewest images of a child in each split, permutations of the null, and most parents.
+FEWEST_IMAGES, PERMUTATIONS, MOST_PARENTS = 3, 5, 50
 
 
 class AbsorptionRate(NamedTuple):
@@ -98,9 +98,9 @@ def absorption_rate(
                 of_class = of_group == number
                 if min(of_class.sum(), (~of_class).sum()) < 3:
                     continue
-                own = largest(x[of_class].mean(0))
+                strongest = largest(x[of_class].mean(0))
                 ranked = ranked_units(torch.from_numpy(x), torch.from_numpy(of_class.astype(np.int64)))
-                overlaps.append(len(own & whole) / len(own | whole))
+                overlaps.append(len(strongest & whole) / len(strongest | whole))
                 gaps.append(f1(x[:, ranked[:4].numpy()], of_class) - f1(x[:, ranked[:1].numpy()], of_class))
     if not overlaps:
         return AbsorptionRate(math.nan, math.nan, math.nan, 0)
@@ -145,10 +145,12 @@ class Absorption(Metric):
 
     Companions: ``absorption_null``, the same with the labels permuted among the siblings (five times), so that the
     units of classes mean nothing: a parent's unit may be silent for other reasons; ``absorption_excess``, the
-    difference; ``absorption_missed``, the share of images on which the parent's unit is silent, absorbed or not; and
-    ``absorption_rate``, ViSAEBench's M7 on the evaluation images, which needs three classes of a parent. The standard
-    error is over classes, clustered by parent. Details: the AUROC of the parents' units on the evaluation images; if
-    these units tell nothing, the rest means little. The metric is skipped for images without a class hierarchy.
+    difference, which also grows with the quality of the classes' units; ``absorption_missed``, the share of images on
+    which the parent's unit is silent, absorbed or not; and ``absorption_rate``, ViSAEBench's M7 on the evaluation
+    images, which needs three classes of a parent. The standard error is over classes, clustered by parent. Details: the
+    AUROC of the parents' units on the evaluation images; if these units tell nothing, the rest means little. Of more
+    than 50 parents, those with the most probing images are used. The metric is skipped for images without a class
+    hierarchy.
     """
 
     id = "absorption"
@@ -181,17 +183,18 @@ class Absorption(Metric):
                 "beside it."
             )
             return
-        rates = [rate for parent in chosen for rate in child_rates(parent, train, test, train.labels)]
-        null = []
-        for draw in range(PERMUTATIONS):
-            generator = torch.Generator().manual_seed(seed_of("null of absorption", draw))
-            null.append(
-                [
-                    rate.absorbed
-                    for parent in chosen
-                    for rate in child_rates(parent, train, test, _shuffled(train.labels, parent.children, generator))
-                ]
-            )
+        rates: list[ChildRates] = []
+        null: list[list[float]] = [[] for _ in range(PERMUTATIONS)]
+        for parent in chosen:
+            generators = [
+                torch.Generator().manual_seed(seed_of("null of absorption", draw, parent.parent))
+                for draw in range(PERMUTATIONS)
+            ]
+            shuffled = [_shuffled(train.labels, parent.children, generator) for generator in generators]
+            measured, *permuted = child_rates(parent, train, test, [train.labels, *shuffled])
+            rates += measured
+            for level_of_draw, of_draw in zip(null, permuted, strict=True):
+                level_of_draw += [rate.absorbed for rate in of_draw]
         absorbed = np.asarray([rate.absorbed for rate in rates])
         level = np.asarray(null).mean(0)
         clusters = np.asarray([rate.parent for rate in rates])
@@ -208,7 +211,7 @@ class Absorption(Metric):
         }
         yield score("absorption", absorbed, "lower", details)
         yield score("absorption_null", level)
-        yield score("absorption_excess", absorbed - level, "lower")
+        yield score("absorption_excess", absorbed - level)
         yield score("absorption_missed", np.asarray([rate.missed for rate in rates]))
         groups = {str(parent.parent): parent.children for parent in chosen}
         published = absorption_rate(test.codes, test.labels, groups)
@@ -229,13 +232,15 @@ def parent_units(train: LabelledCodes, test: LabelledCodes, parent_of: Tensor, m
     n_classes = len(parent_of)
     counts = torch.stack([torch.bincount(each.labels, minlength=n_classes) for each in (train, test)]).amin(0)
     alive = (train.codes > 0).any(0)
-    for parent in sorted(set(parent_of.tolist()) - {-1}):
+    sizes = torch.bincount(parent_of[train.labels] + 1, minlength=2)[1:].tolist()
+    frequent = sorted(range(len(sizes)), key=lambda parent: -sizes[parent])[:MOST_PARENTS]
+    for parent in sorted(parent for parent in frequent if sizes[parent]):
         below = (parent_of == parent) & (counts >= FEWEST_IMAGES)
         children = below.nonzero()[:, 0]
         inside = torch.isin(train.labels, children)
         beside = ~members[parent][train.labels]
         kept = inside | beside
-        if len(children) < 2 or not bool(beside.any()) or not bool(alive.any()):
+        if len(children) < 2 or not bool(beside.any()) or int(alive.sum()) < 2:
             continue
         auroc = class_auroc(train.codes[kept], inside[kept, None])[:, 0].masked_fill(~alive, -1)
         unit = int(auroc.argmax())
@@ -243,25 +248,38 @@ def parent_units(train: LabelledCodes, test: LabelledCodes, parent_of: Tensor, m
         yield ParentUnit(parent, tuple(children.tolist()), unit, threshold)
 
 
-def child_rates(parent: ParentUnit, train: LabelledCodes, test: LabelledCodes, labels: Tensor) -> Iterator[ChildRates]:
-    """Yield the rates of each class of a parent.
+def child_rates(
+    parent: ParentUnit, train: LabelledCodes, test: LabelledCodes, labellings: Sequence[Tensor]
+) -> list[list[ChildRates]]:
+    """Return the rates of each class of a parent, for each way to label the probing images.
 
     Args:
-        labels: (n,) classes of the probing images, by which the units of the classes are chosen.
+        parent: the parent and its unit.
+        train: codes of the probing images.
+        test: codes of the evaluation images.
+        labellings: classes (n,) of the probing images, by which the units of the classes are chosen. They differ
+            between siblings only.
     """
     children = torch.tensor(parent.children)
-    inside = torch.isin(labels, children)
-    codes, members = train.codes[inside], labels[inside, None] == children
-    auroc = class_auroc(codes, members)
-    auroc[parent.unit] = -1
-    auroc[~(train.codes > 0).any(0)] = -1
-    for column, number in enumerate(parent.children):
-        unit = int(auroc[:, column].argmax())
-        threshold = youden_threshold(codes[:, unit], members[:, column])
-        rows = test.codes[test.labels == number]
-        silent, active = rows[:, parent.unit] <= parent.threshold, rows[:, unit] > threshold
-        shares = (float(each.double().mean()) for each in (silent & active, silent, active))
-        yield ChildRates(parent.parent, *shares)
+    inside = torch.isin(labellings[0], children)
+    codes = train.codes[inside]
+    ranks = mean_ranks(codes)
+    unusable = ~(train.codes > 0).any(0)
+    unusable[parent.unit] = True
+    made = []
+    for labels in labellings:
+        members = labels[inside, None] == children
+        auroc = auroc_of_ranks(ranks, members).masked_fill(unusable[:, None], -1)
+        rates = []
+        for column, number in enumerate(parent.children):
+            unit = int(auroc[:, column].argmax())
+            threshold = youden_threshold(codes[:, unit], members[:, column])
+            rows = test.codes[test.labels == number]
+            silent, active = rows[:, parent.unit] <= parent.threshold, rows[:, unit] > threshold
+            shares = (float(each.double().mean()) for each in (silent & active, silent, active))
+            rates.append(ChildRates(parent.parent, *shares))
+        made.append(rates)
+    return made
 
 
 def youden_threshold(values: Tensor, members: Tensor) -> float:

@@ -139,7 +139,7 @@ class MSScoreExternal(Metric):
 
     @property
     def params(self) -> dict[str, Any]:
-        return {"encoder": self.external.encoder}
+        return {"encoder": self.external.encoder, "encoder_identity": self.external.fingerprint}
 
     def update(self, batch: Batch) -> None:
         embeddings = self.external.embeddings[batch.image]

@@ -16,7 +16,7 @@ from harness.metrics.base import METRICS, Metric, Outcome, Score
 from methods.base import Method
 
 #: Most units, and pairs of images of each.
-UNITS, PAIRS = 24, 4
+UNITS, PAIRS = 16, 4
 #: Swaps: name -> what replaces the patch.
 SWAPS = {
     "aligned": "the patch that activates the unit most on another of its images",
@@ -24,6 +24,7 @@ SWAPS = {
     "random": "a random patch of a random image",
     "shuffled_position": "the aligned patch, put at a random other position; the patch itself becomes grey",
     "ablate_elsewhere": "nothing: another, random patch becomes grey",
+    "grey": "grey: what the rest of the image gives",
 }
 
 
@@ -52,8 +53,10 @@ class PatchSwap(Metric):
 
     Controls, after the null-calibrated polysemanticity index, as companions ``patch_swap_aligned``, ``_non_aligned``,
     ``_random`` (a random patch of a random image), ``_shuffled_position`` (the aligned patch at a random other
-    position, its own grey) and ``_ablate_elsewhere`` (another patch grey): the mean retentions. Up to 24 units that are
-    active on at least two images, with up to four pairs of images each, all drawn with a seed. Grey is the mean of the
+    position, its own grey) and ``_ablate_elsewhere`` (another patch grey): the mean retentions; and ``_grey`` (the
+    patch itself grey), which is near 1 for a unit that is active on many patches. Up to 16 units that are active on at
+    least two images are drawn with a seed; the pairs are neighbours among the up to five images that activate a unit
+    most. Swaps of an image on which the unit is not active when it is read again are left out. Grey is the mean of the
     network's preprocessing. The standard error is over units, clustered by parent. CLS and register tokens are not
     read; the metric is skipped for layers without a grid.
 
@@ -77,9 +80,9 @@ class PatchSwap(Metric):
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         positions = self.baseline.passes.site.positions(self.baseline.n_tokens)
         top = outcome.units
-        # The place of a unit's maximum, if it is a patch.
-        place = positions[top.top_token]
-        usable = (top.top_value > 0) & (place >= 0)
+        # Grid position of a unit's maximum, negative for CLS and registers.
+        cells = positions[top.top_token]
+        usable = (top.top_value > 0) & (cells >= 0)
         candidates = (usable.sum(0) >= 2).nonzero()[:, 0]
         generator = torch.Generator().manual_seed(seed_of("units of patch swaps"))
         units = candidates[torch.randperm(len(candidates), generator=generator)[:UNITS]].sort().values
@@ -89,14 +92,25 @@ class PatchSwap(Metric):
         retained = torch.full((len(SWAPS), outcome.method.n_units), torch.nan, dtype=torch.float64)
         for unit in units.tolist():
             images = [int(image) for image in top.top_image[usable[:, unit], unit]]
-            patches = [int(patch) for patch in place[usable[:, unit], unit]]
+            patches = [int(patch) for patch in cells[usable[:, unit], unit]]
             others = [int(other) for other in units if int(other) != unit]
             swaps: list[list[Swap]] = [[] for _ in SWAPS]
             for pair in range(min(PAIRS, len(images) - 1)):
                 draw = torch.Generator().manual_seed(seed_of("patch swap", unit, pair))
                 target, source = (images[pair], patches[pair]), (images[pair + 1], patches[pair + 1])
                 other = others[_drawn(len(others), draw)]
-                foreign = (int(top.top_image[usable[:, other], other][0]), int(place[usable[:, other], other][0]))
+                of_other = [
+                    pair
+                    for pair in zip(
+                        top.top_image[usable[:, other], other].tolist(),
+                        cells[usable[:, other], other].tolist(),
+                        strict=True,
+                    )
+                    if pair not in (target, source)
+                ]
+                if not of_other:
+                    continue
+                foreign = of_other[0]
                 grid = _grid_side(self.baseline) ** 2
                 anywhere = (int(self.baseline.index[_drawn(len(self.baseline.index), draw)]), _drawn(grid, draw))
                 elsewhere = (target[1] + 1 + _drawn(grid - 1, draw)) % grid
@@ -105,10 +119,13 @@ class PatchSwap(Metric):
                 swaps[2].append(Swap(*target, anywhere))
                 swaps[3].append(Swap(target[0], elsewhere, source, grey=target[1]))
                 swaps[4].append(Swap(target[0], elsewhere, None))
+                swaps[5].append(Swap(*target, None))
             every = [swap for kind in swaps for swap in kind]
+            if not every:
+                continue
             before, after = self._codes(outcome.method, unit, every)
             kept = (after / before).clamp(0, 1).reshape(len(SWAPS), -1)
-            retained[:, unit] = kept.mean(1)
+            retained[:, unit] = kept.nanmean(1)
         defined = ~retained.isnan().any(0)
         n = int(defined.sum())
 

@@ -184,7 +184,6 @@ class SparseProbe(Metric):
         n_classes = len(self.baseline.images.classes)
         order, layer_order = ranked_units(train.codes, train.labels), ranked_units(train.layer, train.labels)
         alive = (train.codes > 0).any(0).nonzero()[:, 0]
-        alive = alive if len(alive) >= ks[-1] else torch.arange(train.codes.shape[1])
         correct: dict[int, Tensor] = {}
         layer: dict[int, float] = {}
         random: dict[int, Tensor] = {}
@@ -202,15 +201,21 @@ class SparseProbe(Metric):
                 draws = []
                 for draw in range(DRAWS):
                     generator = torch.Generator().manual_seed(seed_of("random units of a probe", k, draw))
+                    # Fewer than k if fewer are active: silent ones would add nothing.
                     units = alive[torch.randperm(len(alive), generator=generator)[:k]]
                     draws.append(right(train.codes, test.codes, units).double())
-                random[k] = torch.stack(draws).mean(0)
+                random[k] = torch.stack(draws)
         n = len(test.labels)
         majority = float((test.labels == train.labels.mode().values).double().mean())
         # One value per image: its mean over log k.
         weights = log_weights(ks)
         per_image = sum(weight * correct[k].double() for k, weight in zip(ks, weights, strict=True))
-        excess = per_image - sum(weight * random[k] for k, weight in zip(ks, weights, strict=True))
+        by_chance = sum(weight * random[k] for k, weight in zip(ks, weights, strict=True))
+        assert isinstance(per_image, Tensor) and isinstance(by_chance, Tensor)
+        excess = per_image - by_chance.mean(0)
+        # All images share the draws, so these are a source of their own.
+        of_draws = float(by_chance.mean(1).var()) / DRAWS
+        excess_error = None if n < 2 else math.sqrt(float(excess.var()) / n + of_draws)
         details = {
             "layer": {str(k): layer[k] for k in ks},
             "random": {str(k): float(random[k].mean()) for k in ks},
@@ -219,7 +224,6 @@ class SparseProbe(Metric):
             "n_probing": len(train.labels),
             "n_unseen_class": len(every.labels) - n,
         }
-        assert isinstance(per_image, Tensor) and isinstance(excess, Tensor)
         params = {"ks": ks}
         main = self.score(float(per_image.mean()), n, standard_error(per_image), "images")
         yield main._replace(details=details, params=params)
@@ -228,7 +232,7 @@ class SparseProbe(Metric):
             name = f"sparse_probe_{k}"
             outcome.image_outcomes[name] = test.outcomes(correct[k])
             yield Score(name, share, n, proportion_standard_error(share, n), "images", params={})
-        yield Score("sparse_probe_excess", float(excess.mean()), n, standard_error(excess), "images", params=params)
+        yield Score("sparse_probe_excess", float(excess.mean()), n, excess_error, "images and draws", params=params)
 
 
 def has_classes(baseline: Baseline) -> bool:

@@ -39,12 +39,13 @@ class TargetedProbePerturbation(Metric):
         tpp(n) = mean over classes i of [fall of A_i - mean over j != i of the fall of A_j].
 
     ``tpp`` is its mean over log n for n = 2, 5, 20 (trapezoids); companions: ``tpp_2``, ``tpp_5``, ``tpp_20``, and
-    ``tpp_random``, the same with random units among those that are active on probing images (five draws). 1 if each
+    ``tpp_random``, the same with as many random units among those that are active on probing images (five draws), whose
+    contributions may be smaller. 1 if each
     probe falls from 1 to 0 alone, 0 if ablation affects all probes equally or none. Details: the two falls for each n.
     The standard error is over classes. At least three and at most 20 classes with three images in each split are used.
 
-    The decoder must be linear: ablating a unit at all tokens then changes the mean output by its mean code times its
-    direction, which needs no further pass.
+    The decoder must be linear in the codes, and read nothing else: ablating a unit at all tokens then changes the mean
+    output by its mean code times its direction, which needs no further pass.
     """
 
     id = "tpp"
@@ -57,7 +58,9 @@ class TargetedProbePerturbation(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        return not method.spec.virtual and method.n_units > 0 and has_classes(baseline)
+        # A decoder that reads the input may scale the directions by it, for each token.
+        usable = not method.spec.virtual and not method.decode_reads_input and method.n_units > 0
+        return usable and has_classes(baseline)
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         assert outcome.image_codes is not None
@@ -74,7 +77,10 @@ class TargetedProbePerturbation(Metric):
         clean = balanced_accuracies(test.mean_layer.double(), test.labels, classes, weights, biases)
         order = ranked_by_effect(train, classes, directions, weights)
         alive = (train.codes > 0).any(0).nonzero()[:, 0]
-        ns = [n for n in NS if n <= directions.shape[0]] or [1]
+        ns = [n for n in NS if n <= len(alive)]
+        if not ns:
+            outcome.notes.append(f"No targeted probe perturbation: fewer than {NS[0]} units are active.")
+            return
         by_class, random, details = [], [], {}
         for n in ns:
 
@@ -88,8 +94,8 @@ class TargetedProbePerturbation(Metric):
 
             fall = falls([order[row, :n] for row in range(len(classes))])
             by_class.append(_targeted(fall))
-            own, total = float(fall.diagonal().mean()), float(fall.mean())
-            details[str(n)] = {"own": own, "others": (total * len(classes) - own) / (len(classes) - 1)}
+            targeted, total = float(fall.diagonal().mean()), float(fall.mean())
+            details[str(n)] = {"targeted": targeted, "others": (total * len(classes) - targeted) / (len(classes) - 1)}
             draws = []
             for draw in range(DRAWS):
                 generator = torch.Generator().manual_seed(seed_of("random units of a perturbation", n, draw))
@@ -114,8 +120,8 @@ class TargetedProbePerturbation(Metric):
 
 def _targeted(fall: Tensor) -> Tensor:
     """Return (C,) the fall of each class's own probe less the mean fall of the others, of falls (C, C)."""
-    own = fall.diagonal()
-    return own - (fall.sum(1) - own) / (len(fall) - 1)
+    targeted = fall.diagonal()
+    return targeted - (fall.sum(1) - targeted) / (len(fall) - 1)
 
 
 def frequent_classes(train: LabelledCodes, test: LabelledCodes) -> list[int]:

@@ -18,7 +18,11 @@ def class_auroc(activations: Tensor, members: Tensor) -> Tensor:
         activations: (n, n_units).
         members: (n, n_classes) bool, True for the images of a class.
     """
-    ranks = mean_ranks(activations)
+    return auroc_of_ranks(mean_ranks(activations), members)
+
+
+def auroc_of_ranks(ranks: Tensor, members: Tensor) -> Tensor:
+    """Return :func:`class_auroc` from the :func:`mean_ranks` (n, n_units) of the activations."""
     n_class = members.sum(0).double()
     n_other = len(members) - n_class
     sums = ranks.T @ members.double()

@@ -267,7 +267,7 @@ class Suite(Section):
             *(
                 self.model_copy(
                     update={
-                        "name": f"{self.name} on {name}",
+                        "name": f"{self.name} on {_without_folder(name)}",
                         "data": data.model_copy(update={"evaluation_set": name}),
                         "judging": None,
                         "stability": None,
@@ -276,6 +276,12 @@ class Suite(Section):
                 for name in dict.fromkeys(self.data.evaluation_sets)
             ),
         )
+
+
+def _without_folder(spec: str) -> str:
+    """Return a data set's spec with the last part of a path alone: names are stored, and paths are of one machine."""
+    kind, colon, identifier = spec.partition(":")
+    return f"{kind}{colon}{identifier.replace(chr(92), '/').rstrip('/').rpartition('/')[2]}"
 
 
 def names_of(entry: MethodEntry) -> set[str]:

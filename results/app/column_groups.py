@@ -52,6 +52,7 @@ _FURTHER: Mapping[str, Sequence[str]] = {
         *("absorption_null", "ablation_specificity_control", "calibration_error_null", "calibration_error_original"),
         *("frechet_distance_floor", "ms_score_external_null"),
         *("patch_swap_non_aligned", "patch_swap_random", "patch_swap_shuffled_position", "patch_swap_ablate_elsewhere"),
+        "patch_swap_grey",
         *("probe_dense_layer", "tpp_random"),
         "autointerp_control",
         "class_purity_chance",

@@ -55,7 +55,13 @@ DETAILS = frozenset(
         *("absorption_null", "absorption_excess", "absorption_missed", "absorption_rate"),
         *("ablation_specificity_control", "ablation_specificity_gain", "ablation_effect"),
         *("patch_swap_aligned", "patch_swap_non_aligned", "patch_swap_random", "patch_swap_shuffled_position"),
-        *("patch_swap_ablate_elsewhere", "ms_score_external_null", "morans_i_above_null", "morans_i_outputs"),
+        *(
+            "patch_swap_ablate_elsewhere",
+            "patch_swap_grey",
+            "ms_score_external_null",
+            "morans_i_above_null",
+            "morans_i_outputs",
+        ),
         *("frechet_distance_absolute", "frechet_distance_floor", "calibration_error_change"),
         *("calibration_error_null", "calibration_error_original"),
     }

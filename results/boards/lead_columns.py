@@ -144,6 +144,7 @@ _NAMES: Mapping[str, str] = {
     "patch_swap_random": "retention with a random patch",
     "patch_swap_shuffled_position": "retention with the patch elsewhere",
     "patch_swap_ablate_elsewhere": "retention with another patch grey",
+    "patch_swap_grey": "retention with the patch grey",
     "ms_score_null": "MS null",
     "ms_score_token_null": "MS null at the same kind of token",
     "ms_score_null_undefined": "units with an undefined MS null",

@@ -29,7 +29,9 @@ NEWEST: Mapping[str, int] = {
     **dict.fromkeys(("tpp", "tpp_2", "tpp_5", "tpp_20", "tpp_random"), 1),
     **dict.fromkeys(("ablation_specificity", "ablation_specificity_control", "ablation_specificity_gain"), 1),
     **dict.fromkeys(("ablation_effect", "patch_swap", "patch_swap_aligned", "patch_swap_non_aligned"), 1),
-    **dict.fromkeys(("patch_swap_random", "patch_swap_shuffled_position", "patch_swap_ablate_elsewhere"), 1),
+    **dict.fromkeys(
+        ("patch_swap_random", "patch_swap_shuffled_position", "patch_swap_ablate_elsewhere", "patch_swap_grey"), 1
+    ),
     **dict.fromkeys(("ms_score_external", "ms_score_external_null", "ms_score_external_adjusted"), 1),
     **dict.fromkeys(("ms_score", "polysemanticity", "polysemanticity_null"), 1),
     **dict.fromkeys(("unit_overlap", "unit_overlap_across", "unique_units"), 1),

@@ -90,6 +90,7 @@ def test_embeddings_are_unit_vectors_of_the_encoder_and_kept(
     images = world.baseline.images
     external = ExternalImages(images, "other", torch.device("cpu"), 4, tmp_path)
     embeddings = external.embeddings
+    assert external.encoder == "other" and external.fingerprint == external.fingerprint
     assert calls == [("other", "cpu")] and embeddings.shape == (len(images), 7)
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(len(images)))
     monkeypatch.setattr(external_images.ExternalImages, "_embed", lambda *args: pytest.fail("computed again"))

@@ -63,18 +63,18 @@ def test_neurons_that_one_class_reads_are_specific_and_others_are_not(world: Che
     """The head is linear in the pooled, rectified neurons: class c reads the neuron c alone, or every class all."""
     neurons = methods.create("identity").fit(world.tokens, world.site)
     width = world.site.d_out
-    own, outcome = measure(neurons, with_head(world, torch.eye(width)))
+    single, outcome = measure(neurons, with_head(world, torch.eye(width)))
     generator, signs = torch.Generator().manual_seed(0), torch.tensor([1.0, -1.0]).repeat(width // 2)
     spread = torch.stack([signs[torch.randperm(width, generator=generator)] for _ in range(width)], 1)
     every, _ = measure(neurons, with_head(world, spread))
-    assert own["ablation_specificity"].value == pytest.approx(1, abs=1e-4)
+    assert single["ablation_specificity"].value == pytest.approx(1, abs=1e-4)
     assert every["ablation_specificity"].value == pytest.approx(0, abs=1e-4)
-    gain = own["ablation_specificity_gain"]
+    gain = single["ablation_specificity_gain"]
     assert gain.uncertainty is not None and gain.value > 3 * gain.uncertainty
-    assert gain.value == pytest.approx(1 - own["ablation_specificity_control"].value, abs=1e-4)
-    assert own["ablation_effect"].value > 0 and own["ablation_effect"].unit == "logits"
+    assert gain.value == pytest.approx(1 - single["ablation_specificity_control"].value, abs=1e-4)
+    assert single["ablation_effect"].value > 0 and single["ablation_effect"].unit == "logits"
     again, _ = measure(neurons, with_head(world, torch.eye(width)))
-    assert {name: score.value for name, score in again.items()} == {name: score.value for name, score in own.items()}
+    assert {name: score.value for name, score in again.items()} == {name: score.value for name, score in single.items()}
     assert outcome.notes == []
 
 

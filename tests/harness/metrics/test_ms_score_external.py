@@ -91,7 +91,7 @@ def test_mistakes_are_answered_with_a_sentence(embeddings: Tensor, activations: 
 def measure(embeddings: Tensor, codes: Tensor, size: int = 4) -> dict[str, Score]:
     """Scores by name for unit-length embeddings (n, d) and codes (n, T, n_units)."""
     baseline: Any = SimpleNamespace(
-        external=SimpleNamespace(embeddings=embeddings, encoder="another"), images=SimpleNamespace()
+        external=SimpleNamespace(embeddings=embeddings, encoder="another", fingerprint="f"), images=SimpleNamespace()
     )
     metric, units, empty = MSScoreExternal(baseline), UnitStatistics(codes.shape[-1], 3), torch.zeros(0)
     for index in torch.arange(len(codes)).split(size):

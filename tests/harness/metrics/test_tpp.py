@@ -30,6 +30,7 @@ class Linear:
 
     spec = SimpleNamespace(reads="output", name="linear", virtual=False)
     parents = None
+    decode_reads_input = False
 
     def __init__(self, directions: Tensor) -> None:
         self.directions, self.n_units = directions, len(directions)
@@ -101,6 +102,18 @@ def test_two_classes_have_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     for n, names in ((2, []), (3, ["tpp", "tpp_2", "tpp_5", "tpp_random"])):
         monkeypatch.setattr(f"{__name__}.N_CLASSES", n)
         assert list(measure(directions, planted(300, 0, directions), planted(200, 1, directions))) == names
+
+
+def test_decoders_that_read_the_input_and_silent_units_are_left_out() -> None:
+    reading: Any = SimpleNamespace(spec=Linear.spec, n_units=3, decode_reads_input=True)
+    images = SimpleNamespace(labels=torch.arange(6).numpy() % 3)
+    baseline: Any = SimpleNamespace(images=images, probing=SimpleNamespace(images=images))
+    assert not TargetedProbePerturbation.applies(reading, baseline)
+    reading.decode_reads_input = False
+    assert TargetedProbePerturbation.applies(reading, baseline)
+    directions = torch.eye(WIDTH)
+    codes, outputs, labels = planted(300, 0, directions)
+    assert measure(directions, (-codes, outputs, labels), planted(200, 1, directions)) == {}
 
 
 def test_parts_in_closed_form() -> None:

@@ -184,6 +184,7 @@ class SparseProbe(Metric):
         n_classes = len(self.baseline.images.classes)
         order, layer_order = ranked_units(train.codes, train.labels), ranked_units(train.layer, train.labels)
         alive = (train.codes > 0).any(0).nonzero()[:, 0]
+        alive = alive if len(alive) else torch.arange(train.codes.shape[1])
         correct: dict[int, Tensor] = {}
         layer: dict[int, float] = {}
         random: dict[int, Tensor] = {}

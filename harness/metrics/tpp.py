@@ -41,7 +41,8 @@ class TargetedProbePerturbation(Metric):
     ``tpp`` is its mean over log n for n = 2, 5, 20 (trapezoids); companions: ``tpp_2``, ``tpp_5``, ``tpp_20``, and
     ``tpp_random``, the same with as many random units among those that are active on probing images (five draws), whose
     contributions may be smaller. 1 if each
-    probe falls from 1 to 0 alone, 0 if ablation affects all probes equally or none. Details: the two falls for each n.
+    probe falls from 1 to 0 alone, 0 if ablation affects all probes equally or none. Details: the two falls for each n, and the
+    norm of what is taken away over that of the mean output: units that carry more lose more.
     The standard error is over classes. At least three and at most 20 classes with three images in each split are used.
 
     The decoder must be linear in the codes, and read nothing else: ablating a unit at all tokens then changes the mean
@@ -82,20 +83,29 @@ class TargetedProbePerturbation(Metric):
             outcome.notes.append(f"No targeted probe perturbation: fewer than {NS[0]} units are active.")
             return
         by_class, random, details = [], [], {}
+        norms = test.mean_layer.double().norm(dim=1).clamp_min(1e-12)
+        sizes: list[float] = []
         for n in ns:
 
             def falls(units: Sequence[Tensor]) -> Tensor:
                 """Return the fall (C, C) of each probe (column) by ablating the units of each class (row)."""
                 rows = []
                 for chosen in units:
-                    changed = test.mean_layer.double() - test.mean_codes[:, chosen].double() @ directions[chosen]
+                    taken = test.mean_codes[:, chosen].double() @ directions[chosen]
+                    sizes.append(float((taken.norm(dim=1) / norms).mean()))
+                    changed = test.mean_layer.double() - taken
                     rows.append(clean - balanced_accuracies(changed, test.labels, classes, weights, biases))
                 return torch.stack(rows)
 
             fall = falls([order[row, :n] for row in range(len(classes))])
             by_class.append(_targeted(fall))
             targeted, total = float(fall.diagonal().mean()), float(fall.mean())
-            details[str(n)] = {"targeted": targeted, "others": (total * len(classes) - targeted) / (len(classes) - 1)}
+            details[str(n)] = {
+                "targeted": targeted,
+                "others": (total * len(classes) - targeted) / (len(classes) - 1),
+                "size": sum(sizes) / len(sizes),
+            }
+            sizes.clear()
             draws = []
             for draw in range(DRAWS):
                 generator = torch.Generator().manual_seed(seed_of("random units of a perturbation", n, draw))

@@ -40,10 +40,10 @@ class TargetedProbePerturbation(Metric):
 
     ``tpp`` is its mean over log n for n = 2, 5, 20 (trapezoids); companions: ``tpp_2``, ``tpp_5``, ``tpp_20``, and
     ``tpp_random``, the same with as many random units among those that are active on probing images (five draws), whose
-    contributions may be smaller. 1 if each
-    probe falls from 1 to 0 alone, 0 if ablation affects all probes equally or none. Details: the two falls for each n, and the
-    norm of what is taken away over that of the mean output: units that carry more lose more.
-    The standard error is over classes. At least three and at most 20 classes with three images in each split are used.
+    contributions may be smaller. 1 if each probe falls from 1 to 0 alone, 0 if ablation affects all probes equally or
+    none. Details: the two falls for each n, and the norm of what is taken away over that of the mean output: units that
+    carry more lose more. The standard error is over classes. At least three and at most 20 classes with three images in
+    each split are used.
 
     The decoder must be linear in the codes, and read nothing else: ablating a unit at all tokens then changes the mean
     output by its mean code times its direction, which needs no further pass.
@@ -97,6 +97,7 @@ class TargetedProbePerturbation(Metric):
                     rows.append(clean - balanced_accuracies(changed, test.labels, classes, weights, biases))
                 return torch.stack(rows)
 
+            sizes.clear()
             fall = falls([order[row, :n] for row in range(len(classes))])
             by_class.append(_targeted(fall))
             targeted, total = float(fall.diagonal().mean()), float(fall.mean())
@@ -105,7 +106,6 @@ class TargetedProbePerturbation(Metric):
                 "others": (total * len(classes) - targeted) / (len(classes) - 1),
                 "size": sum(sizes) / len(sizes),
             }
-            sizes.clear()
             draws = []
             for draw in range(DRAWS):
                 generator = torch.Generator().manual_seed(seed_of("random units of a perturbation", n, draw))

@@ -76,6 +76,8 @@ def test_units_with_a_class_of_their_own_lower_its_probe_alone() -> None:
     assert main.value == pytest.approx(0.5, abs=0.05)
     assert random.value < 0.2 * main.value
     details = scores["tpp"].details
+    # Two of the twelve coordinates, of which the class has both large ones.
+    assert details is not None and details["falls"]["2"]["size"] < details["falls"]["5"]["size"] < 1
     assert details is not None and details["accuracy"] > 0.99 and details["falls"]["2"]["others"] == pytest.approx(0)
 
 

@@ -42,6 +42,8 @@ ELSEWHERE = {
     "submit": "test_submit.py",
     "export-dictionary": "test_export_dictionary.py",
     "label": "test_label_and_steer.py",
+    "frontier": "test_frontier.py",
+    "transfer": "test_transfer_command.py",
     "steer": "test_label_and_steer.py",
 }
 #: Pages whose commands a test of their own runs one after the other.

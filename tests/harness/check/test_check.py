@@ -100,7 +100,8 @@ def test_no_image_set_is_left_out() -> None:
     # What is not named above needs the package datasets, or a person's own files; synthetic images are those of a
     # rehearsal.
     assert set(datasets.names()) == {
-        "folder", "hf", "imagenet", "parquet", "photos", "planted", "synthetic", "webdataset"
+        "clipart", "folder", "hf", "imagenet", "openmoji", "parquet", "photos", "planted", "stamps", "synthetic",
+        "textiles", "webdataset",
     }  # fmt: skip
 
 

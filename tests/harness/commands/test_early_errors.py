@@ -24,7 +24,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("run --dataset folder:nowhere", "there is no folder 'nowhere'"),
     ("run --dataset folder:", "folder: needs a path"),
     ("run --dataset imagenet:nowhere", "there is no folder 'nowhere'"),
-    ("run --dataset photos:many", "give the number of photographs"),
+    ("run --dataset photos:many", "give the number of images"),
     ("run --checkpoint gone.pth --backbone dinov2_small_saliency", "there is no file 'gone.pth'"),
     ("run --plugin gone.py", "There is no plugin file 'gone.py'"),
     ("run --token-seed -1", "greater than or equal to 0"),

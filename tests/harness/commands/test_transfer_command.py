@@ -1,0 +1,86 @@
+"""``harness transfer``: a table of fits on two image sets, JSON, and stores without any."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import harness
+from harness.cli import app
+
+pytestmark = pytest.mark.run
+
+
+def pictures(folder: Path, classes: tuple[str, ...], seed: int) -> Path:
+    generator = np.random.default_rng(seed)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for number in range(8):
+            pixels = generator.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose fits were evaluated on two sets."""
+    folder = tmp_path_factory.mktemp("transfer")
+    suite = harness.load_suite(
+        "demo",
+        backbone="tiny_vit",
+        dataset=f"folder:{pictures(folder / 'first', ('bird', 'dog'), 0)}",
+        evaluation=6,
+        methods=("identity",),
+        token_seeds=(42,),
+        settings=[
+            f"data.evaluation_sets=['folder:{pictures(folder / 'second', ('dog', 'house'), 1)}']",
+            "evaluation.metrics=['ms_score', 'tpp']",
+        ],
+    )
+    assert harness.run_suite(suite, folder / "results.duckdb").failed == 0
+    return folder / "results.duckdb"
+
+
+def run(*words: str) -> str:
+    result = CliRunner().invoke(app, ["transfer", *words])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_fits_on_two_sets_are_compared(store: Path) -> None:
+    (row,) = json.loads(run("--store", str(store), "--json"))
+    assert (row["first"], row["second"]) == ("folder:first", "folder:second")
+    assert row["n_units"] >= row["alive_first"] > 8 and 0 <= row["kept_alive"] <= 1
+    assert -1 <= row["low"] <= row["rank_correlation"] <= row["high"] <= 1
+    assert row["scorer"] is None and row["same_label"] is None
+    text = run("--store", str(store))
+    assert "folder:first to folder:second" in text and "backbone only" in text and "stay alive" in text
+
+
+def test_names_in_the_store_hold_no_path_and_metrics_that_do_not_apply_are_named(store: Path) -> None:
+    from results import open_store
+
+    cells = open_store(store, read_only=True).cells().set_index("dataset")
+    assert set(cells["suite"]) == {"demo", "demo on folder:second"}
+    # One class is shared with the second set; with two, probes are mirror images.
+    assert "tpp is not measured: it does not apply to identity on these images." in list(
+        cells["notes"]["folder:second"]
+    )
+    assert any("fewer than 3 classes" in note for note in cells["notes"]["folder:first"])
+
+
+def test_a_store_without_a_second_set_says_how_to_get_one(tmp_path: Path) -> None:
+    suite = harness.load_suite(
+        "demo", backbone="tiny_vit", methods=("identity",), token_seeds=(42,), settings=["evaluation.metrics=['r2']"]
+    )
+    path = tmp_path / "results.duckdb"
+    assert harness.run_suite(suite, path).failed == 0
+    assert "No fit was evaluated on two image sets" in run("--store", str(path))
+    assert run("--store", str(path), "--json").strip() == "[]"
+    missing = CliRunner().invoke(app, ["transfer", "--store", str(tmp_path / "none.duckdb")])
+    assert missing.exit_code != 0 and "Traceback" not in missing.output

@@ -15,7 +15,7 @@ LEADERS: Mapping[str, Sequence[str]] = {
     "faithfulness": FAITHFULNESS,
     "judged": ("win_rate", "autointerp"),
     "concepts": ("labelled_share", "steering_effect"),
-    "probing": ("sparse_probe_k", "tpp", "absorption"),
+    "probing": ("tpp", "sparse_probe_k", "absorption"),
     "stability": ("stability", "token_sensitivity"),
     "cost": ("fit_seconds", "encode_macs", "parameters"),
 }

@@ -118,7 +118,8 @@ def test_the_legend_and_the_first_rows_are_in_the_first_screen(visit: Visit) -> 
     for place in (legend.last, page.locator(f"{TABLE} tr.row").nth(2)):
         box = place.bounding_box()
         assert box is not None and box["y"] + box["height"] < 720
-    expect(page.locator(f"{TABLE} th.value .badge")).to_have_text("proxy panel")
+    # Four pairs are too few for these judges to be told from random answers.
+    expect(page.locator(f"{TABLE} th.value .badge")).to_have_text("proxy panel at chance")
     expect(page.locator(f"{TABLE} th.value .badge")).to_have_attribute("title", re.compile("not language models"))
 
 

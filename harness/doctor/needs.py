@@ -42,7 +42,7 @@ def needs(suite: Suite) -> list[Need]:
     """Return all requirements of a suite, each once."""
     unique: dict[tuple[str, str], Need] = {}
     for leaf in suite.leaves:
-        for need in (_images(leaf), *_backbones(leaf), *_heads(leaf), *_methods(leaf), *_judges(leaf)):
+        for need in (*_images(leaf), *_backbones(leaf), *_heads(leaf), *_methods(leaf), *_judges(leaf)):
             unique.setdefault((need.check.what, need.key), need)
     return list(unique.values())
 
@@ -67,10 +67,11 @@ def _has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _images(suite: Suite) -> Need:
-    spec = suite.data.dataset
-    reason, remedy = _missing_images(spec)
-    return Need(Check(f"images {spec}", not reason, True, reason or spec, remedy), "all")
+def _images(suite: Suite) -> Iterator[Need]:
+    other = suite.data.evaluation_set
+    for spec in (suite.data.dataset, *([] if other is None else [other])):
+        reason, remedy = _missing_images(spec)
+        yield Need(Check(f"images {spec}", not reason, True, reason or spec, remedy), "all")
 
 
 def _missing_images(spec: str) -> tuple[str, str]:

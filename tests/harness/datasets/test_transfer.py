@@ -92,3 +92,12 @@ def test_a_run_fits_once_and_measures_both_sets(tmp_path: Path) -> None:
     assert {"ms_score", "accuracy", "sparse_probe_1"} <= by_set["folder:first"]
     # One class is shared, so accuracy is measured on its images, and a probe has no two classes to tell.
     assert "ms_score" in by_set["folder:second"] and "sparse_probe_1" not in by_set["folder:second"]
+
+
+def test_a_missing_further_set_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    from harness.doctor.needs import needs
+
+    setting = f"data.evaluation_sets=['folder:{tmp_path / 'nowhere'}']"
+    missing = [need for need in needs(with_settings(load_suite("demo"), [setting])) if not need.check.ok]
+    assert [need.check.what for need in missing] == [f"images folder:{tmp_path / 'nowhere'}"]
+    assert "there is no folder" in missing[0].check.found and missing[0].stops == "all"

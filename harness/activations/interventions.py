@@ -188,6 +188,12 @@ def random_change(
     return decoded.reshape(a.shape)
 
 
+def image_norms(change: Tensor) -> Tensor:
+    """Return the norm (B,) of each image's tokens, for outputs (B, T, d) or their changes."""
+    norm: Tensor = change.float().flatten(1).norm(dim=1)
+    return norm
+
+
 def _decoded_change(method: Method, codes: Tensor, change: Tensor, x: Tensor, a: Tensor) -> Tensor:
     """Return the change (n, d_out) of the output for a change (n, n_units) of the codes."""
     width = a.shape[-1]

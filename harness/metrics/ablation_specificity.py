@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.activations.baseline import Baseline
-from harness.activations.interventions import Edit, intervened
+from harness.activations.interventions import Edit, image_norms, intervened
 from harness.errors import ArgumentError
 from harness.identity import seed_of
 from harness.metrics.base import METRICS, Metric, Outcome, Score
@@ -145,14 +145,14 @@ class AblationSpecificity(Metric):
 
         def changed(q: Tensor, a: Tensor) -> Tensor:
             output = intervened(method, edit, q, a, self._positions(a)).output
-            sizes.append((_norm(output - a) / _norm(a).clamp_min(1e-12)).cpu())
+            sizes.append((image_norms(output - a) / image_norms(a).clamp_min(1e-12)).cpu())
             return output
 
         def towards(q: Tensor, a: Tensor) -> Tensor:
             change = intervened(method, edit, q, a, self._positions(a)).output - a
             touched = (change != 0).any(-1, keepdim=True)
             other = torch.where(touched, a.roll(1, 0) - a, 0.0)
-            factor = _norm(change) / _norm(other).clamp_min(1e-30)
+            factor = image_norms(change) / image_norms(other).clamp_min(1e-30)
             return a + other * factor[:, None, None]
 
         clean = baseline.clean_logits(torch.from_numpy(images)).double()
@@ -166,9 +166,3 @@ class AblationSpecificity(Metric):
     def _positions(self, a: Tensor) -> Tensor:
         positions: Tensor = self.baseline.passes.site.positions(a.shape[1])
         return positions
-
-
-def _norm(change: Tensor) -> Tensor:
-    """Return the norm (B,) of each image's tokens."""
-    norm: Tensor = change.float().flatten(1).norm(dim=1)
-    return norm

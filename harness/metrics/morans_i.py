@@ -13,6 +13,7 @@ from harness.activations.baseline import Baseline
 from harness.errors import ArgumentError
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.metrics.inputs import in_range, require_finite, require_real
+from harness.metrics.patch_grid import patch_grid
 from methods.base import Method
 
 #: Upper 5 % point of the standard normal distribution.
@@ -262,18 +263,6 @@ class MoransI(Metric):
             "maps": int(maps.counted.sum()),
             "active_patches": _json(maps.positive[alive].mean()),
         }
-
-
-def patch_grid(baseline: Baseline) -> tuple[int, int]:
-    """Return the first patch among the tokens of an image, and the side of the grid; 0 for a layer without a grid.
-
-    CLS and registers come first, and the patches follow row by row (:mod:`harness.activations.positions`).
-    """
-    positions = baseline.passes.site.positions(baseline.n_tokens)
-    first = int((positions < 0).sum())
-    n_patches = len(positions) - first
-    side = math.isqrt(n_patches)
-    return first, side if side * side == n_patches else 0
 
 
 def _json(value: Tensor) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from harness.activations.baseline import Baseline
 from harness.identity import seed_of
 from harness.metrics.base import METRICS, Metric, Outcome, Score
+from harness.metrics.patch_grid import patch_grid
 from methods.base import Method
 
 #: Most units, and pairs of images of each.
@@ -71,7 +71,7 @@ class PatchSwap(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        return method.n_units > 1 and _grid_side(baseline) >= 2
+        return method.n_units > 1 and patch_grid(baseline)[1] >= 2
 
     @property
     def params(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class PatchSwap(Metric):
                 if not of_other:
                     continue
                 foreign = of_other[0]
-                grid = _grid_side(self.baseline) ** 2
+                grid = patch_grid(self.baseline)[1] ** 2
                 anywhere = (int(self.baseline.index[_drawn(len(self.baseline.index), draw)]), _drawn(grid, draw))
                 elsewhere = (target[1] + 1 + _drawn(grid - 1, draw)) % grid
                 swaps[0].append(Swap(*target, source))
@@ -142,7 +142,7 @@ class PatchSwap(Metric):
         passes = self.baseline.passes
         needed = sorted({swap.image for swap in swaps} | {swap.source[0] for swap in swaps if swap.source is not None})
         pixels = dict(zip(needed, passes.inputs(np.asarray(needed)), strict=True))
-        side = _grid_side(self.baseline)
+        side = patch_grid(self.baseline)[1]
         changed = torch.stack([swapped(pixels, swap, side) for swap in swaps])
         images = {swap.image for swap in swaps}
         clean = {image: row for row, image in enumerate(sorted(images))}
@@ -193,9 +193,3 @@ def _cell(position: int, side: int, size: int) -> tuple[slice, slice]:
 
 def _drawn(n: int, generator: torch.Generator) -> int:
     return int(torch.randint(0, n, (1,), generator=generator))
-
-
-def _grid_side(baseline: Baseline) -> int:
-    n_patches = int((baseline.passes.site.positions(baseline.n_tokens) >= 0).sum())
-    side = math.isqrt(n_patches)
-    return side if side * side == n_patches else 0

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 
 from harness.activations.baseline import Baseline
 from harness.activations.heads.probe import fit_head
 from harness.activations.pooled_codes import LabelledCodes
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-from harness.metrics.sparse_probe import has_classes, right_images, standard_error
-from harness.stats import proportion_standard_error
+from harness.metrics.sparse_probe import has_classes, right_images
+from harness.stats import clustered_standard_error, proportion_standard_error
 from methods import numerics
 from methods.base import Method
 
@@ -54,7 +55,13 @@ class ProbeDense(Metric):
         error = proportion_standard_error(layer_share, n)
         yield Score("probe_dense_layer", layer_share, n, error, "images", direction="none")
         difference = right.double() - of_layer.double()
-        yield Score("probe_dense_gain", share - layer_share, n, standard_error(difference), "images")
+        yield Score(
+            "probe_dense_gain",
+            share - layer_share,
+            n,
+            clustered_standard_error(difference.numpy(), np.arange(n)),
+            "images",
+        )
 
     def _right(self, outcome: Outcome, train: LabelledCodes, test: LabelledCodes, *, layer: bool) -> torch.Tensor:
         x, test_x = (train.layer, test.layer) if layer else (train.codes, test.codes)

@@ -18,7 +18,8 @@ from harness.errors import ArgumentError
 from harness.identity import seed_of
 from harness.metrics.base import METRICS, Metric, Outcome, Score
 from harness.metrics.inputs import require_real
-from harness.stats import proportion_standard_error
+from harness.stats import clustered_standard_error, proportion_standard_error
+from harness.stats.log_mean import log_weights
 from methods import numerics
 from methods.base import Method
 
@@ -226,7 +227,9 @@ class SparseProbe(Metric):
             "n_unseen_class": len(every.labels) - n,
         }
         params = {"ks": ks}
-        main = self.score(float(per_image.mean()), n, standard_error(per_image), "images")
+        main = self.score(
+            float(per_image.mean()), n, clustered_standard_error(per_image.numpy(), np.arange(n)), "images"
+        )
         yield main._replace(details=details, params=params)
         for k in ks:
             share = float(correct[k].double().mean())
@@ -242,20 +245,6 @@ def has_classes(baseline: Baseline) -> bool:
     return len(sides) == 2 and all(labelled_classes(images.labels) > 1 for images in sides)
 
 
-def log_weights(ks: Sequence[int]) -> list[float]:
-    """Return the weights of values at ``ks``, ascending, in their mean over log k by trapezoids; they sum to 1."""
-    if len(ks) == 1:
-        return [1.0]
-    logs = np.log(np.asarray(ks, dtype=float))
-    steps = np.diff(logs) / (logs[-1] - logs[0])
-    return [float(x) for x in (np.append(steps, 0.0) + np.append(0.0, steps)) / 2]
-
-
 def right_images(head: Mapping[str, Tensor], codes: Tensor, labels: Tensor) -> Tensor:
     """Return (n,) bool: the images whose class a head of :func:`fit_head` predicts from their codes (n, m)."""
     return (codes @ head["weight"].T + head["bias"]).argmax(1) == labels
-
-
-def standard_error(values: Tensor) -> float | None:
-    """Return the standard error of the mean over images, or None for fewer than two."""
-    return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else None

@@ -14,7 +14,8 @@ from harness.activations.pooled_codes import LabelledCodes
 from harness.errors import UserError
 from harness.identity import seed_of
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-from harness.metrics.sparse_probe import has_classes, log_weights
+from harness.metrics.sparse_probe import has_classes
+from harness.stats.log_mean import log_weights
 from methods import numerics
 from methods.base import Method
 

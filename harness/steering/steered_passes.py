@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.activations.interventions import Edit, intervened, random_change
+from harness.activations.interventions import Edit, image_norms, intervened, random_change
 from harness.activations.site import Tap
 from harness.errors import UserError
 from harness.steering.stored_layers import StoredLayer
@@ -98,8 +98,8 @@ class SteeredPasses:
         def tap(q: Tensor, a: Tensor) -> Tensor:
             done = intervened(self.method, edit, q, a, self.positions(a))
             masks.append(done.touched.cpu())
-            sizes.append(_norm(done.output - a))
-            changes.append(sizes[-1] / _norm(a).clamp(min=1e-12))
+            sizes.append(image_norms(done.output - a))
+            changes.append(sizes[-1] / image_norms(a).clamp(min=1e-12))
             return done.output
 
         logits = self._run(tap, progress, "images, steered")
@@ -122,7 +122,7 @@ class SteeredPasses:
             positions = self.positions(a)
             wanted = torch.cat([next(left) for _ in images]).to(a.device)
             change = random_change(self.method, edit, q, a, positions, images, seed)
-            size = _norm(change)
+            size = image_norms(change)
             factor = torch.where(size > 0, wanted / size.clamp(min=1e-30), 0.0)
             missing.append(((wanted > 0) & (size == 0)).cpu())
             return a + change * factor[:, None, None]
@@ -141,9 +141,3 @@ class SteeredPasses:
         """Return the images in the order of a pass: those that cannot be read are left out of it, as they are here."""
         readable = self._passes.readable
         return (np.arange(len(self._passes.images)) if readable is None else readable).tolist()
-
-
-def _norm(change: Tensor) -> Tensor:
-    """Return the norm (B,) of each image's tokens."""
-    norm: Tensor = change.float().flatten(1).norm(dim=1)
-    return norm

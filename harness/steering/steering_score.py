@@ -31,6 +31,7 @@ from harness.activations.interventions import edit_of, require_editable
 from harness.errors import UserError
 from harness.identity import seed_of
 from harness.stats.class_auroc import class_auroc
+from harness.stats.log_mean import log_weights
 from harness.steering.effects import divergence, target_gain
 from harness.steering.steered_passes import SteeredPasses
 from harness.steering.stored_layers import StoredLayer
@@ -217,10 +218,7 @@ def class_effects(
 
 def over_log(alphas: Sequence[float], values: Sequence[float] | np.ndarray) -> float:
     """Return the mean of values over log alpha by trapezoids; the value itself for one alpha."""
-    if len(alphas) == 1:
-        return float(values[0])
-    logs = np.log(np.asarray(alphas))
-    return float(np.trapezoid(np.asarray(values), logs) / (logs[-1] - logs[0]))
+    return float(np.dot(log_weights(alphas), values))
 
 
 def score_records(effects: Sequence[ClassEffect], settings: ScoreSettings) -> list[ScoreRecord]:

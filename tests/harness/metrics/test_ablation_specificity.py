@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from passed_units import passed_units
 from torch import Tensor
 
 import methods
 from harness.activations.baseline import Baseline
-from harness.activations.unit_statistics import UnitStatistics
 from harness.check.world import CheckWorld, small_world
 from harness.errors import ArgumentError
 from harness.metrics.ablation_specificity import AblationSpecificity, class_specificity
@@ -41,11 +41,7 @@ def world() -> Any:
 
 
 def measure(method: Method, baseline: Baseline) -> tuple[dict[str, Score], Outcome]:
-    statistics = UnitStatistics(method.n_units, baseline.top_images)
-    for tokens in baseline.passes.tokens(baseline.index):
-        x = tokens.q if method.spec.reads == "input" else tokens.a
-        statistics.update(method.encode(x.flatten(0, 1)).unflatten(0, x.shape[:2]), tokens.image)
-    outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out)
+    outcome = Outcome(method, passed_units(method, baseline), baseline, baseline.passes.site.d_out)
     assert AblationSpecificity.applies(method, baseline)
     return {score.metric: score for score in AblationSpecificity(baseline).compute(outcome)}, outcome
 
@@ -82,9 +78,7 @@ def test_an_ablation_by_hand(world: CheckWorld) -> None:
     """A neuron whose output is set to zero before the network continues."""
     baseline = with_head(world, torch.eye(world.site.d_out)[:5])
     neurons = methods.create("identity").fit(world.tokens, world.site)
-    statistics = UnitStatistics(neurons.n_units, baseline.top_images)
-    for tokens in baseline.passes.tokens(baseline.index):
-        statistics.update(tokens.a, tokens.image)
+    statistics = passed_units(neurons, baseline)
     outcome = Outcome(neurons, statistics, baseline, world.site.d_out)
     unit = int((statistics.top_value > 0).sum(0)[:5].argmax())
     ablated = AblationSpecificity(baseline)._ablate(outcome, unit)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from passed_units import passed_units
 from torch import Tensor
 
 import methods
 from harness.activations.baseline import Baseline
-from harness.activations.unit_statistics import UnitStatistics
 from harness.check.world import CheckWorld, small_world
 from harness.metrics.base import Outcome, Score
 from harness.metrics.patch_swap import SWAPS, PatchSwap, Swap, swapped
@@ -26,11 +26,7 @@ def world() -> Any:
 
 
 def measure(method: Method, baseline: Baseline) -> tuple[dict[str, Score], Outcome]:
-    statistics = UnitStatistics(method.n_units, baseline.top_images)
-    for tokens in baseline.passes.tokens(baseline.index):
-        x = tokens.q if method.spec.reads == "input" else tokens.a
-        statistics.update(method.encode(x.flatten(0, 1)).unflatten(0, x.shape[:2]), tokens.image)
-    outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out)
+    outcome = Outcome(method, passed_units(method, baseline), baseline, baseline.passes.site.d_out)
     assert PatchSwap.applies(method, baseline)
     return {score.metric: score for score in PatchSwap(baseline).compute(outcome)}, outcome
 

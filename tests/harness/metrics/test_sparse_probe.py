@@ -16,7 +16,8 @@ from harness.errors import ArgumentError
 from harness.metrics import sparse_probe
 from harness.metrics.base import Metric, Outcome, Score
 from harness.metrics.probe_dense import ProbeDense
-from harness.metrics.sparse_probe import KS, SparseProbe, f_statistics, log_weights, ranked_units
+from harness.metrics.sparse_probe import KS, SparseProbe, f_statistics, ranked_units
+from harness.stats.log_mean import log_weights
 
 
 def with_classes(n: int, n_units: int, n_classes: int, seed: int, strength: float = 1.5) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ import PIL
 from torch import Tensor
 
 from harness.activations.cached import DAMAGE, require_regular_files
+from harness.alterations import Alteration
 from harness.atomic import create_partial, remove, replace_atomically
 from harness.backbones.preprocessing import Preprocessing
 from harness.datasets.base import ImageSet
@@ -76,6 +77,7 @@ def center_batches(
     report: BrokenReport,
     crops: CropFolder | None,
     positions: np.ndarray | None = None,
+    alteration: Alteration | None = None,
 ) -> Iterator[ImageBatch]:
     """Yield the centre crops of a set as :func:`harness.datasets.loading.batches` does, each decoded at most once.
 
@@ -86,7 +88,16 @@ def center_batches(
         crops: None to decode all images.
         positions: (n,) ascending positions of the images that are read; None for all. The batches' ``index`` holds
             these.
+        alteration: change of each crop; the file holds the unchanged ones.
+
+    Raises:
+        UserError: if crops are to be altered, and the preprocessing is of another class.
     """
+    if alteration is not None and type(preprocessing) is not Preprocessing:
+        raise UserError(
+            f"Images cannot be altered for a preprocessing of the class {type(preprocessing).__name__}: its pixels "
+            "before the normalisation are unknown. Use a backbone with the class Preprocessing."
+        )
     chosen = np.arange(len(images)) if positions is None else positions
     with ExitStack() as open_files:
         # A subclass may compute something else from the pixels.
@@ -101,10 +112,14 @@ def center_batches(
             if opened is not None:
                 open_files.callback(opened.close)
 
+        def finish(pixels: np.ndarray, index: int) -> Tensor:
+            changed = pixels if alteration is None else alteration.altered(pixels, images.records[index].name)
+            return preprocessing.normalised(changed)
+
         def prepare(index: int) -> Tensor:
             stored = reader.pixels(index) if reader else None
             if stored is not None:
-                return preprocessing.normalised(stored)
+                return finish(stored, index)
             image = images.open(index)
             if reader:
                 reader.is_outdated = True
@@ -113,7 +128,7 @@ def center_batches(
             pixels = preprocessing.center_pixels(image)
             if writer:
                 writer.add(index, pixels)
-            return preprocessing.normalised(pixels)
+            return finish(pixels, index)
 
         stream = prepared_batches(images, chosen.tolist(), prepare, batch_size=batch_size, report=report)
         # Closed before the files: its threads use them.

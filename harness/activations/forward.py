@@ -15,6 +15,7 @@ from torch import Tensor
 from harness.activations.center_crops import SPARE, CropFolder, center_batches
 from harness.activations.prefix_cache import States, StateWriter, find_cut
 from harness.activations.site import Run, Site, Tap
+from harness.alterations import Alteration
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport, ImageBatch
@@ -56,6 +57,8 @@ class Passes:
     """stored states to start passes from instead of from the pixels"""
     crops: CropFolder | None = None
     """folder of the images' decoded crops; None to decode the images in every pass"""
+    alteration: Alteration | None = None
+    """change of the images"""
 
     def of_images(self, images: np.ndarray) -> Passes:
         """Return the passes over some images (n,), ascending, that can be read. Their batches are other ones."""
@@ -84,6 +87,7 @@ class Passes:
             report=report,
             crops=self.crops,
             positions=positions,
+            alteration=self.alteration,
         )
 
     def _from_states(self, tap: Tap, states: States, readable: np.ndarray) -> Iterator[Passed]:

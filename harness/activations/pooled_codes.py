@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from harness.activations.probing_images import LIMIT
 from harness.datasets.base import ImageSet
+
+Split = Literal["probing", "evaluation"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,15 @@ class ImageCodes(NamedTuple):
     """images to measure"""
 
 
+def labelled_sample(images: ImageSet, most: int) -> np.ndarray:
+    """Return ascending indices (n,) of at most ``most`` labelled images, each class in proportion."""
+    labelled = np.flatnonzero(images.labels >= 0)
+    if len(labelled) <= most:
+        return labelled
+    names = {record.name for record in images.subset(labelled).split(evaluation=most).evaluation.records}
+    return np.asarray([index for index in labelled if images.records[index].name in names])
+
+
 class PooledCodes:
     """Collector of the codes of a split's labelled images, on the CPU.
 
@@ -67,11 +78,7 @@ class PooledCodes:
 
     def __init__(self, images: ImageSet) -> None:
         self._labels = images.labels
-        wanted = np.flatnonzero(self._labels >= 0)
-        if len(wanted) > LIMIT:
-            names = {record.name for record in images.subset(wanted).split(evaluation=LIMIT).evaluation.records}
-            wanted = np.asarray([index for index in wanted if images.records[index].name in names])
-        self._wanted = torch.from_numpy(np.isin(np.arange(len(images)), wanted))
+        self._wanted = torch.from_numpy(np.isin(np.arange(len(images)), labelled_sample(images, LIMIT)))
         self._rows: list[tuple[Tensor, ...]] = []
 
     def update(self, image: Tensor, codes: Tensor, a: Tensor) -> None:

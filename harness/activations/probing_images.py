@@ -52,6 +52,8 @@ class ProbingImages:
     def _passes(self) -> Passes:
         passes = replace(self.from_pixels, images=self.images)
         source = {**passes.backbone.identity(), **passes.site.identity(), "images": self.images.fingerprint}
+        if passes.alteration is not None:
+            source |= passes.alteration.identity()
         folder = self.cache / "probing_images" / digest({"probing images": VERSION, **source}, length=24)
 
         def read(complete: Path) -> tuple[Passes, Mapping[str, str]]:

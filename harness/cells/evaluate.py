@@ -17,6 +17,7 @@ from torch import Tensor
 from harness.activations.baseline import Baseline
 from harness.activations.site import Site
 from harness.activations.unit_statistics import UnitStatistics
+from harness.cells.altered_codes import AlteredCodes
 from harness.cells.input_share import InputShare
 from harness.cells.method_output import MethodCalls
 from harness.cells.probing_codes import ImageCodesPass
@@ -123,7 +124,14 @@ def evaluate(
                         timed.run(methodcaller("update", batch))
             done += len(index)
             progress(done, baseline.n_images, "evaluation images" if runs_network else "stored outputs")
-    outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out, image_codes=image_codes.result())
+    outcome = Outcome(
+        method,
+        statistics,
+        baseline,
+        baseline.passes.site.d_out,
+        image_codes=image_codes.result(),
+        altered_codes=AlteredCodes(calls, baseline, progress),
+    )
     scores: list[ScoreRecord] = []
     measured_ids = {(timed.cls.id, timed.cls.version) for timed in used}
     for timed in used:

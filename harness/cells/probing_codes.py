@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from harness.activations.baseline import Baseline
 from harness.activations.pooled_codes import ImageCodes, LabelledCodes, PooledCodes
+from harness.activations.probing_images import ProbingImages
 from harness.cells.method_output import MethodCalls
 from methods.base import Progress
 from methods.tracing import DEVICE, section, traced
@@ -45,14 +47,38 @@ class ImageCodesPass:
 def _probing_codes(calls: MethodCalls, baseline: Baseline, progress: Progress) -> LabelledCodes | None:
     if baseline.probing is None:
         return None
-    images, done = baseline.probing.images, 0
-    pooled = PooledCodes(images)
-    for image, q, a in baseline.probing.tokens():
+    pooled = PooledCodes(baseline.probing.images)
+    return encoded(calls, baseline.probing, pooled, progress, "probing images")
+
+
+def encoded(
+    calls: MethodCalls,
+    images: ProbingImages,
+    pooled: PooledCodes,
+    progress: Progress,
+    name: str,
+    positions: np.ndarray | None = None,
+) -> LabelledCodes:
+    """Return the codes of labelled images.
+
+    Args:
+        calls: the method.
+        images: the images.
+        pooled: collector of the codes.
+        progress: receives the number of images.
+        name: name of the images in the progress.
+        positions: (n,) int64 index of each of the images in the set of the collector; None: it is their set.
+
+    Raises:
+        UserError: if ``encode`` breaks the contract.
+    """
+    done = 0
+    for image, q, a in images.tokens():
         with torch.inference_mode():
             x = (q if calls.method.spec.reads == "input" else a).flatten(0, 1)
             with section("encoder", DEVICE):
                 codes = calls.encode(x).unflatten(0, a.shape[:2])
-            pooled.update(image, codes, a)
+            pooled.update(image if positions is None else torch.from_numpy(positions)[image], codes, a)
         done += len(image)
-        progress(done, len(images), "probing images")
+        progress(done, len(images.images), name)
     return pooled.labelled()

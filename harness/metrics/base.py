@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -16,8 +16,9 @@ from methods.registry import Registry
 
 if TYPE_CHECKING:
     from harness.activations.baseline import Baseline
-    from harness.activations.pooled_codes import ImageCodes
+    from harness.activations.pooled_codes import ImageCodes, LabelledCodes, Split
     from harness.activations.unit_statistics import UnitStatistics
+    from harness.alterations import Alteration
     from methods.base import Method
 
 Direction = Literal["higher", "lower", "none"]
@@ -73,6 +74,8 @@ class Outcome:
     Metrics that are shares of images add them; they are stored, so that methods are compared image by image."""
     image_codes: ImageCodes | None = None
     """Codes of labelled images of both splits, if a metric needs them."""
+    altered_codes: Callable[[Alteration, Split], LabelledCodes] | None = None
+    """Returns the codes of a split's images after an alteration. Each call takes a pass over them."""
     notes: list[str] = field(default_factory=list)
     """Notes that metrics add, for the reader of the cell."""
 

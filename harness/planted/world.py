@@ -100,13 +100,13 @@ SETTINGS = {
         WorldSetting(
             "superposition", "40 concepts in 24 neurons, 3 per token", n_concepts=40, group=8, patch=4, superposed=3
         ),
-        # At 2 % noise, the sparse regression of the oracle gives exactly 0 to a concept that is not active.
+        # At 1 % noise, the sparse regression of the oracle gives exactly 0 to a concept that is not active.
         WorldSetting(
             "hierarchical",
-            "12 children of 4 parents, 2 % noise",
+            "12 children of 4 parents, 1 % noise",
             n_concepts=16,
             group=12,
-            noise=0.02,
+            noise=0.01,
             others=0.0,
             children=3,
         ),

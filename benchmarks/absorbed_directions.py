@@ -38,8 +38,8 @@ from results import open_store
 
 #: Share of a class's images above which it counts as absorbed, and of its coefficient above which a parent is carried.
 HALF = 0.5
-#: Row of which the answer is known.
-KNOWN = "absorbing, 1 of 3"
+#: Row with the planted answer: all that is absorbed is carried, and nothing else.
+PLANTED = "absorbing, 1 of 3"
 
 
 def image_codes(method: Method, passes: Passes) -> LabelledCodes:
@@ -103,10 +103,10 @@ def main() -> int:
             for (_, _, absorbed), (mean, size) in of_row.iterrows()
         )
         print(f"{setting}, {label}: the unit carries its parent in {text}", flush=True)
-    known = table[table.index.get_level_values("label") == KNOWN]["mean"]
-    wrong = [index for index, mean in known.items() if mean != float(index[2])]
-    report("parents carried by classes that absorb them", float(known.mean()), note="should be 0.5")
-    return int(bool(wrong) or known.empty)
+    planted = table[table.index.get_level_values("label") == PLANTED]["mean"]
+    wrong = [index for index, mean in planted.items() if mean != float(index[2])]
+    report("parents carried by classes that absorb them", float(planted.mean()), note="should be 0.5")
+    return int(bool(wrong) or planted.empty)
 
 
 if __name__ == "__main__":

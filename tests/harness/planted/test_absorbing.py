@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from in_memory import MemoryTokens
@@ -22,7 +23,7 @@ from harness.metrics.absorption import Absorption, absorption_rate
 from harness.metrics.base import Outcome, Score
 from harness.planted.absorbing import ACTIVE, Absorbing, absorbed_pairs
 from harness.planted.backbone import truth
-from harness.planted.evidence import gather
+from harness.planted.evidence import KINDS, LayerResults, gather
 from harness.planted.images import load, number_of
 from harness.planted.oracle import Oracle
 from harness.planted.truth import PlantedLayer
@@ -203,6 +204,14 @@ def test_pairs_are_the_first_children_of_each_parent(share: float, n: int) -> No
     """Parents of four and of one child: concepts 0 to 3 are below 5, and 4 below 6. Halves go to the even number."""
     pairs = absorbed_pairs(torch.tensor([5, 5, 5, 5, 6, -1, -1]), share)
     assert pairs.nonzero().tolist() == [[child, 5] for child in range(n)] + ([[4, 6]] if share > 0.5 else [])
+
+
+def test_layers_with_parents_are_a_kind_of_their_own_and_no_method_is_made_of_the_truth() -> None:
+    methods_of = {"truth": "oracle", "copies": "collapsed", "a": "absorbing", "pca": "pca", "r": "pca"}
+    values = pd.DataFrame({"absorption": 0.0}, index=list(methods_of))
+    for name, kind in (("hierarchical@0", "hierarchy"), ("noisy@1", "mixtures"), ("superposition@0", "superposition")):
+        layer = LayerResults(f"planted:{name}", values, methods_of, "truth", "r", "copies")
+        assert layer.kind == kind and kind in KINDS and layer.compared == ["pca", "r"]
 
 
 @pytest.fixture(scope="module")

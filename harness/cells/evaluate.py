@@ -19,7 +19,7 @@ from harness.activations.site import Site
 from harness.activations.unit_statistics import UnitStatistics
 from harness.cells.input_share import InputShare
 from harness.cells.method_output import MethodCalls
-from harness.cells.probing_codes import ImageCodesPass
+from harness.cells.probing_codes import ImageCodesPass, first_set_codes
 from harness.cells.unit_maps import unit_maps
 from harness.datasets.hierarchy import REMEDY
 from harness.metrics.base import Batch, Metric, Outcome
@@ -123,7 +123,15 @@ def evaluate(
                         timed.run(methodcaller("update", batch))
             done += len(index)
             progress(done, baseline.n_images, "evaluation images" if runs_network else "stored outputs")
-    outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out, image_codes=image_codes.result())
+    wanted = any(timed.cls.needs_first_set for timed in used)
+    outcome = Outcome(
+        method,
+        statistics,
+        baseline,
+        baseline.passes.site.d_out,
+        image_codes=image_codes.result(),
+        first_set_codes=first_set_codes(calls, baseline.first_set, wanted=wanted, progress=progress),
+    )
     scores: list[ScoreRecord] = []
     measured_ids = {(timed.cls.id, timed.cls.version) for timed in used}
     for timed in used:
@@ -158,6 +166,9 @@ def _failures(
 def _left_out(method: Method, baseline: Baseline, metrics: Sequence[type[Metric]]) -> Iterator[str]:
     """Yield a sentence on each metric that was asked for by its name and does not apply."""
     for metric in metrics:
+        # It is a metric of further sets: on the set of the fit there is nothing to explain.
+        if metric.needs_first_set and baseline.first_set is None:
+            continue
         if metric.needs_hierarchy and baseline.images.class_hierarchy is None:
             yield f"{metric.id} is not measured: {baseline.images.name!r} has no class hierarchy. {REMEDY}"
         elif metric.needs_image_codes or metric.needs_encoder:

@@ -1,4 +1,4 @@
-"""Codes of labelled images of both splits, for metrics that choose units or fit on one of them."""
+"""Codes of labelled images of other splits, for metrics that choose units or fit on one of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from harness.activations.baseline import Baseline
 from harness.activations.pooled_codes import ImageCodes, LabelledCodes, PooledCodes
+from harness.activations.probing_images import ProbingImages
 from harness.cells.method_output import MethodCalls
 from methods.base import Progress
 from methods.tracing import DEVICE, section, traced
@@ -26,7 +27,7 @@ class ImageCodesPass:
     """
 
     def __init__(self, calls: MethodCalls, baseline: Baseline, *, wanted: bool, progress: Progress) -> None:
-        self._probing = _probing_codes(calls, baseline, progress) if wanted else None
+        self._probing = _probing_codes(calls, baseline.probing, progress) if wanted else None
         self._evaluation = None if self._probing is None else PooledCodes(baseline.images)
 
     def update(self, image: Tensor, codes: Tensor, a: Tensor) -> None:
@@ -42,17 +43,33 @@ class ImageCodesPass:
 
 
 @traced("codes of probing images")
-def _probing_codes(calls: MethodCalls, baseline: Baseline, progress: Progress) -> LabelledCodes | None:
-    if baseline.probing is None:
+def _probing_codes(calls: MethodCalls, probing: ProbingImages | None, progress: Progress) -> LabelledCodes | None:
+    return None if probing is None else _codes(calls, probing, "probing images", progress)
+
+
+def first_set_codes(
+    calls: MethodCalls, first_set: ProbingImages | None, *, wanted: bool, progress: Progress
+) -> LabelledCodes | None:
+    """Return the codes of the evaluation images of the set of the fit; None if there are none or no metric needs them.
+
+    Raises:
+        UserError: if ``encode`` breaks the contract.
+    """
+    if not wanted or first_set is None:
         return None
-    images, done = baseline.probing.images, 0
+    with section("codes of the first set"):
+        return _codes(calls, first_set, "images of the first set", progress)
+
+
+def _codes(calls: MethodCalls, source: ProbingImages, what: str, progress: Progress) -> LabelledCodes:
+    images, done = source.images, 0
     pooled = PooledCodes(images)
-    for image, q, a in baseline.probing.tokens():
+    for image, q, a in source.tokens():
         with torch.inference_mode():
             x = (q if calls.method.spec.reads == "input" else a).flatten(0, 1)
             with section("encoder", DEVICE):
                 codes = calls.encode(x).unflatten(0, a.shape[:2])
             pooled.update(image, codes, a)
         done += len(image)
-        progress(done, len(images), "probing images")
+        progress(done, len(images), what)
     return pooled.labelled()

@@ -16,7 +16,7 @@ from methods.registry import Registry
 
 if TYPE_CHECKING:
     from harness.activations.baseline import Baseline
-    from harness.activations.pooled_codes import ImageCodes
+    from harness.activations.pooled_codes import ImageCodes, LabelledCodes
     from harness.activations.unit_statistics import UnitStatistics
     from methods.base import Method
 
@@ -73,6 +73,8 @@ class Outcome:
     Metrics that are shares of images add them; they are stored, so that methods are compared image by image."""
     image_codes: ImageCodes | None = None
     """Codes of labelled images of both splits, if a metric needs them."""
+    first_set_codes: LabelledCodes | None = None
+    """Codes of labelled evaluation images of the set of the fit, on a further set and if a metric needs them."""
     notes: list[str] = field(default_factory=list)
     """Notes that metrics add, for the reader of the cell."""
 
@@ -132,6 +134,10 @@ class Metric(ABC):
 
     needs_image_codes: ClassVar[bool] = False
     """True if the metric reads :attr:`Outcome.image_codes`, for which the probing images are encoded too."""
+
+    needs_first_set: ClassVar[bool] = False
+    """True if the metric is measured on further image sets only and reads :attr:`Outcome.first_set_codes`. The
+    evaluation images of the set of the fit are then part of the cell's identity."""
 
     needs_hierarchy: ClassVar[bool] = False
     """True if the metric reads the class hierarchy of the images, which is then part of the cell's identity."""

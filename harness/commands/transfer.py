@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from results.comparison.transfer_probes import ProbeTransfers
 
 #: Columns of probes.
-PROBES = ("sparse probe (%)", "probe transfer (%)", "gain over layer")
+PROBES = ("sparse probe (%)", "probe transfer (%)", "gain over layer", "change of gain")
 _PROBE_NOTE = (
     "sparse probe: accuracy with few units on the images of the first / of the second set; for both, units are chosen "
     "and probes are fitted on the probing images of the first set. Probe transfer: accuracy of a probe of all units, "
-    "fitted on the first set, on images of shared classes of the second; gain over layer: less that of a probe of the "
-    "layer's neurons, in percentage points, paired over images; 95 % intervals."
+    "fitted on the first set, on the images of shared classes of the first / of the second. Gain over layer: on the "
+    "second set, less the accuracy of a probe of the layer's neurons, in percentage points, paired over images; change "
+    "of gain: less the gain on the first set. 95 % intervals."
 )
 
 
@@ -78,21 +79,20 @@ def transfer(
         *("same label (%)", "by chance", "labelled", *PROBES),
     )
     # Of the probes, a run measures those that it was asked for.
-    kept = [number for number, name in enumerate(columns) if name not in PROBES or any(row[number] for row in rows)]
+    kept = [index for index, name in enumerate(columns) if name not in PROBES or any(row[index] for row in rows)]
     notes = (
         "stay alive: share of the units that are alive on the first set. MS score: means over the units with one on "
         "both sets. Rank correlation: Spearman's, of these, with a 95 % interval (neurons redrawn). Same label: share "
         "of the units with a label above the null on both sets; by chance: if the labels were permuted.",
         *([_PROBE_NOTE] if len(kept) > len(columns) - len(PROBES) else []),
         *(
-            f"{visible(each.first, '')}: no cell is on the set of the fit {visible(each.first_cell, '')}; the set that "
-            "was measured first takes its place."
-            for each in made
-            if not each.fitted_on_first
+            f"{visible(name, '')} is not the set of the fit, on which no cell was evaluated, but the one that was "
+            "measured first."
+            for name in dict.fromkeys(each.first for each in made if not each.fitted_on_first)
         ),
     )
-    chosen = [[row[number] for number in kept] for row in rows]
-    return print_text_table(Table("transfer of units", [columns[number] for number in kept], chosen, notes=notes))
+    chosen = [[row[index] for index in kept] for row in rows]
+    return print_text_table(Table("transfer of units", [columns[index] for index in kept], chosen, notes=notes))
 
 
 def _probe_texts(probes: ProbeTransfers) -> list[str]:
@@ -105,8 +105,11 @@ def _probe_texts(probes: ProbeTransfers) -> list[str]:
         return f"{100 * value:{form}}{interval}"
 
     sparse = (probes.sparse_first, probes.sparse_second)
+    first = "" if math.isnan(probes.probe_first) else f"{100 * probes.probe_first:.1f} / "
+    probe = with_interval(probes.probe, probes.probe_low, probes.probe_high, ".1f")
     return [
         "" if any(map(math.isnan, sparse)) else " / ".join(f"{100 * value:.1f}" for value in sparse),
-        with_interval(probes.probe, probes.probe_low, probes.probe_high, ".1f"),
+        first + probe if probe else "",
         with_interval(probes.gain, probes.gain_low, probes.gain_high, "+.1f"),
+        with_interval(probes.change, probes.change_low, probes.change_high, "+.1f"),
     ]

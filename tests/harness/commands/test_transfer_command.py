@@ -86,13 +86,15 @@ def test_probes_are_compared_from_the_set_of_the_fit_that_was_measured_last(prob
     assert (row["first"], row["second"], row["fitted_on_first"]) == ("folder:first", "folder:second", True)
     probes = row["probes"]
     assert set(probes) == {
-        *("sparse_first", "sparse_second", "probe", "probe_low", "probe_high", "gain", "gain_low", "gain_high"),
+        *("sparse_first", "sparse_second", "probe_first", "probe", "probe_low", "probe_high"),
+        *("gain", "gain_low", "gain_high", "change", "change_low", "change_high"),
     }
     # The units are the neurons.
-    assert probes["gain"] == probes["gain_low"] == probes["gain_high"] == 0
+    assert probes["gain"] == probes["gain_low"] == probes["gain_high"] == probes["change"] == 0
     assert 0 <= probes["probe_low"] <= probes["probe"] <= probes["probe_high"] <= 1
     text = run("--store", str(probed))
-    assert "gain over layer" in text and "+0.0 [+0.0, +0.0]" in text
+    assert "gain over layer" in text and "change of gain" in text and text.count("+0.0 [+0.0, +0.0]") == 2
+    assert f"{100 * probes['probe_first']:.1f} / {100 * probes['probe']:.1f} [" in text
     assert f"{100 * probes['sparse_first']:.1f} / {100 * probes['sparse_second']:.1f}" in text
 
 
@@ -101,6 +103,18 @@ def test_columns_of_probes_are_left_out_if_no_cell_has_them(store: Path) -> None
     assert "probe" not in text
     (row,) = json.loads(run("--store", str(store), "--json"))
     assert row["probes"] == dict.fromkeys(row["probes"])
+
+
+def test_a_fit_without_its_own_set_is_said_to_have_none(probed: Path, tmp_path: Path) -> None:
+    """Both cells get the note of a further set, as if neither were on the set of the fit."""
+    import duckdb
+
+    copy = tmp_path / "results.duckdb"
+    copy.write_bytes(probed.read_bytes())
+    with duckdb.connect(str(copy)) as connection:
+        connection.execute("UPDATE cells SET notes = ?", ['["Further image set: \\u001b[31m"]'])
+    text = run("--store", str(copy))
+    assert "is not the set of the fit, on which no cell was evaluated" in text and "\x1b" not in text
 
 
 def test_names_in_the_store_hold_no_path_and_metrics_that_do_not_apply_are_named(store: Path) -> None:

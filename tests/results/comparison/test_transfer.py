@@ -23,7 +23,7 @@ def cell(cell_id: str, fit: str, images: str, started: int = 0, **values: Any) -
     return {**defaults, **values}
 
 
-SCORES = ["cell_id", "metric", "version", "params_hash", "value", "uncertainty", "n"]
+SCORES = ["cell_id", "metric", "version", "params_hash", "value", "uncertainty", "n", "details"]
 
 
 class Stored:
@@ -121,10 +121,11 @@ def test_probes_are_read_from_all_cells_of_a_set() -> None:
     ]  # fmt: skip
     scores = pd.DataFrame(
         [
-            ("c", "sparse_probe_k", 1, "p", 0.6, 0.02, 100),
-            ("d", "sparse_probe_k", 1, "p", 0.4, 0.02, 80),
-            ("d", "probe_transfer", 1, "p", 0.75, math.sqrt(0.75 * 0.25 / 80), 80),
-            ("d", "probe_transfer_gain", 1, "p", -0.1, 0.04, 80),
+            ("c", "sparse_probe_k", 1, "p", 0.6, 0.02, 100, None),
+            ("d", "sparse_probe_k", 1, "p", 0.4, 0.02, 80, None),
+            ("d", "probe_transfer", 1, "p", 0.75, math.sqrt(0.75 * 0.25 / 80), 80, {"first": 0.8}),
+            ("d", "probe_transfer_gain", 1, "p", -0.1, 0.04, 80, None),
+            ("d", "probe_transfer_gain_change", 1, "q", -0.2, 0.05, 180, None),
         ],
         columns=SCORES,
     )
@@ -135,6 +136,8 @@ def test_probes_are_read_from_all_cells_of_a_set() -> None:
     # Wilson's interval of 60 of 80 images.
     assert (probes.probe_low, probes.probe_high) == pytest.approx((0.6452, 0.8319), abs=1e-4)
     assert (probes.gain_low, probes.gain_high) == pytest.approx((-0.1 - 1.96 * 0.04, -0.1 + 1.96 * 0.04), abs=1e-4)
+    assert probes.probe_first == 0.8 and probes.change == -0.2
+    assert (probes.change_low, probes.change_high) == pytest.approx((-0.298, -0.102), abs=1e-4)
     (plain,) = as_json([made])
     assert plain["probes"] == probes._asdict() and plain["fitted_on_first"] is True
 
@@ -143,26 +146,31 @@ def test_probes_are_read_from_all_cells_of_a_set() -> None:
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ([], [None] * 8),
+        ([], [None] * 12),
         # Versions and parameters that differ are no pair; a missing version is none.
-        ([("a", "sparse_probe_k", 1, "p", 0.6, 0.1, 9), ("b", "sparse_probe_k", 1, "q", 0.6, 0.1, 9)], [None] * 8),
-        ([("a", "sparse_probe_k", 1, "p", 0.6, 0.1, 9), ("b", "sparse_probe_k", 2, "p", 0.6, 0.1, 9)], [None] * 8),
+        ([("a", "sparse_probe_k", 1, "p", 0.6, 0.1, 9), ("b", "sparse_probe_k", 1, "q", 0.6, 0.1, 9)], [None] * 12),
+        ([("a", "sparse_probe_k", 1, "p", 0.6, 0.1, 9), ("b", "sparse_probe_k", 2, "p", 0.6, 0.1, 9)], [None] * 12),
         (
             [("a", "sparse_probe_k", None, "p", 0.6, 0.1, 9), ("b", "sparse_probe_k", None, "p", 0.6, 0.1, 9)],
-            [None] * 8,
+            [None] * 12,
         ),
         # The newest version of a score, and values that no run writes.
         (
             [("b", "probe_transfer", 1, "p", 0.5, 0.1, 9), ("b", "probe_transfer", 2, "p", 0.25, None, 9)],
-            [None, None, 0.25, *[None] * 5],
+            [None, None, None, 0.25, *[None] * 8],
         ),
-        ([("b", "probe_transfer", 1, "p", 7.0, 0.1, 9)], [None, None, 7.0, *[None] * 5]),
-        ([("b", "probe_transfer", 1, "p", math.inf, 0.1, 9)], [None] * 8),
-        ([("b", "probe_transfer_gain", 1, "p", 0.25, -1.0, 9)], [*[None] * 5, 0.25, None, None]),
+        ([("b", "probe_transfer", 1, "p", 7.0, 0.1, 9)], [None, None, None, 7.0, *[None] * 8]),
+        ([("b", "probe_transfer", 1, "p", math.inf, 0.1, 9, "text")], [None] * 12),
+        ([("b", "probe_transfer", 1, "p", 0.5, None, 9, {"first": "x"})], [None, None, None, 0.5, *[None] * 8]),
+        (
+            [("b", "probe_transfer_gain", 1, "p", 1e308, 1e308, 9)],
+            [*[None] * 6, 1e308, *[None] * 5],
+        ),
+        ([("b", "probe_transfer_gain", 1, "p", 0.25, -1.0, 9)], [*[None] * 6, 0.25, *[None] * 5]),
     ],
 )
 def test_probes_that_were_not_measured_or_are_not_comparable(rows: list[Any], expected: list[float | None]) -> None:
-    scores = pd.DataFrame(rows, columns=SCORES)
+    scores = pd.DataFrame([(*row, None)[: len(SCORES)] for row in rows], columns=SCORES)
     stored: Any = Stored(
         [cell("a", "f", "first", 1), cell("b", "f", "second", 2)],
         {name: units(np.linspace(0, 1, 20)) for name in "ab"},

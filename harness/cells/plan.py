@@ -20,7 +20,7 @@ from harness.cells.suitability import suitable_entries
 from harness.datasets.base import DatasetSplit, ImageSet
 from harness.datasets.loading import require_readable
 from harness.datasets.seen_classes import require_seen_classes
-from harness.datasets.transfer import transferred
+from harness.datasets.transfer import first_evaluation, transferred
 from harness.errors import UserError
 from harness.identity import digest
 from harness.metrics.base import METRICS, Metric
@@ -243,7 +243,10 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
         UserError: if anything is missing, before anything is computed.
     """
     images, split = load_images(suite)
-    first = _first_evaluation(suite, images)
+    first = None
+    if suite.data.evaluation_set is not None:
+        with calling(datasets.DATASETS, _set_name(suite)):
+            first = first_evaluation(images, suite.data.evaluation, seed=suite.data.split_seed)
     prepared = []
     # Several layers of one backbone share its weights.
     load = functools.cache(functools.partial(backbones.load, device=device))
@@ -276,14 +279,6 @@ def load_images(suite: Suite) -> tuple[ImageSet, DatasetSplit]:
         for part in split:
             require_readable(part)
     return images, split
-
-
-def _first_evaluation(suite: Suite, images: ImageSet) -> ImageSet | None:
-    """Return the evaluation images of the suite's own image set if it is evaluated on another one."""
-    if suite.data.evaluation_set is None:
-        return None
-    with calling(datasets.DATASETS, _set_name(suite)):
-        return images.split(evaluation=suite.data.evaluation, seed=suite.data.split_seed).evaluation
 
 
 def _set_name(suite: Suite) -> str:

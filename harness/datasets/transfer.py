@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.datasets.base import ImageSet
 from harness.datasets.hierarchy import ClassHierarchy, HierarchyError
+from harness.datasets.loading import require_readable
 from methods.errors import UserError
 from results.store.further_set import FURTHER_SET
 
@@ -57,6 +58,22 @@ def transferred(images: ImageSet, probing: ImageSet, evaluation: int | float, *,
         class_hierarchy=hierarchy,
         notes=(*images.notes, *([problem] if problem else []), note),
     )
+
+
+def first_evaluation(images: ImageSet, evaluation: int | float, *, seed: int = 0) -> ImageSet:
+    """Return the evaluation images of the set of the fit, with which those of a further set are compared.
+
+    Args:
+        images: the set on which methods are fitted.
+        evaluation: number of images, or a share.
+        seed: seed of the split.
+
+    Raises:
+        UserError: if the set cannot be split, or none of these images can be read.
+    """
+    chosen = images.split(evaluation=evaluation, seed=seed).evaluation
+    require_readable(chosen)
+    return chosen
 
 
 def _hierarchy_of(images: ImageSet, hierarchy: ClassHierarchy, probing: ImageSet) -> tuple[ClassHierarchy | None, str]:

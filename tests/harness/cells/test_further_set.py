@@ -14,6 +14,7 @@ from PIL import Image
 import harness
 from harness.cells.inputs import open_inputs
 from harness.cells.plan import cells_of, prepare
+from harness.errors import UserError
 from harness.suites import Suite
 from results import open_store
 from results.store.further_set import FURTHER_SET, is_on_further_set
@@ -138,6 +139,17 @@ def test_the_size_of_batches_does_not_matter(folders: tuple[Path, Path], run: Pa
         for name, score in of_cell.items():
             if "probe" in name:
                 assert again[key][name]["value"] == pytest.approx(score["value"], abs=1e-4), (key, name)
+
+
+def test_a_first_set_without_readable_evaluation_images_is_refused_before_anything_is_computed(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    first = pictures(tmp_path / "first")
+    (suite,) = suite_of(first, folders[1], alone=True).leaves
+    for record in prepare(suite_of(first, None), device="cpu")[0].evaluation.records:
+        (first / record.name).write_bytes(b"no image")
+    with pytest.raises(UserError, match="None of the 20 images of 'folder:first' can be read"):
+        prepare(suite, device="cpu")
 
 
 def test_identities_contain_the_first_set_only_if_a_metric_reads_it(folders: tuple[Path, Path]) -> None:

@@ -20,7 +20,7 @@ from harness.activations.unit_statistics import UnitStatistics
 from harness.cells.altered_codes import AlteredCodes
 from harness.cells.input_share import InputShare
 from harness.cells.method_output import MethodCalls
-from harness.cells.probing_codes import ImageCodesPass
+from harness.cells.probing_codes import ImageCodesPass, first_set_codes
 from harness.cells.unit_maps import KeptCodes, unit_maps
 from harness.datasets.hierarchy import REMEDY
 from harness.metrics.base import Batch, Metric, Outcome
@@ -133,6 +133,9 @@ def evaluate(
         baseline.passes.site.d_out,
         image_codes=image_codes.result(),
         altered_codes=AlteredCodes(calls, baseline, progress),
+        first_set_codes=first_set_codes(
+            calls, baseline.first_set, used=[timed.cls for timed in used], progress=progress
+        ),
     )
     scores: list[ScoreRecord] = []
     measured_ids = {(timed.cls.id, timed.cls.version) for timed in used}
@@ -170,6 +173,9 @@ def _left_out(
     """Yield a sentence on each metric that was asked for by its name and does not apply."""
     applying = {timed.cls for timed in used}
     for metric in [each for each in metrics if each not in applying]:
+        # It is a metric of further sets: on the set of the fit there is nothing to explain.
+        if metric.needs_first_set and baseline.first_set is None:
+            continue
         if metric.needs_hierarchy and baseline.images.class_hierarchy is None:
             yield f"{metric.id} is not measured: {baseline.images.name!r} has no class hierarchy. {REMEDY}"
         elif metric.needs_image_codes or metric.needs_encoder:

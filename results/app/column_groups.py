@@ -46,6 +46,7 @@ _FURTHER: Mapping[str, Sequence[str]] = {
     "probing": (
         *("sparse_probe_1", "sparse_probe_2", "sparse_probe_5", "sparse_probe_16", "sparse_probe_excess"),
         *("probe_dense_gain", "tpp_2", "tpp_5", "tpp_20", "absorption_excess", "absorption_missed", "absorption_rate"),
+        *("probe_transfer_gain", "probe_transfer_drop", "probe_transfer_gain_change"),
         *("ablation_specificity_gain", "ablation_effect", "patch_swap", "patch_swap_aligned"),
     ),
     "chance levels": (
@@ -53,7 +54,7 @@ _FURTHER: Mapping[str, Sequence[str]] = {
         *("frechet_distance_floor", "ms_score_external_null"),
         *("patch_swap_non_aligned", "patch_swap_random", "patch_swap_shuffled_position", "patch_swap_ablate_elsewhere"),
         "patch_swap_grey",
-        *("probe_dense_layer", "tpp_random"),
+        *("probe_dense_layer", "probe_transfer_layer", "tpp_random"),
         "autointerp_control",
         "class_purity_chance",
         "ms_score_null",

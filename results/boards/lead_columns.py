@@ -73,6 +73,9 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
     "probing": {
         "sparse_probe_k": Lead("sparse probe", "accuracy of probes of the class with 1 to 16 units", "images"),
         "probe_dense": Lead("dense probe", "accuracy of a probe of the class with all units", "images"),
+        "probe_transfer": Lead(
+            "probe transfer", "accuracy of a probe with all units that was fitted on the first image set", "images"
+        ),
         "tpp": Lead(
             "targeted perturbation",
             "fall of a class's probe by ablating its units, less that of other probes",
@@ -127,6 +130,10 @@ _NAMES: Mapping[str, str] = {
     "sparse_probe_excess": "sparse probe, less random units",
     "probe_dense_layer": "dense probe on the layer",
     "probe_dense_gain": "dense probe, less that on the layer",
+    "probe_transfer_layer": "probe transfer on the layer",
+    "probe_transfer_gain": "probe transfer, less that on the layer",
+    "probe_transfer_drop": "accuracy on the first image set, less that on this one",
+    "probe_transfer_gain_change": "gain of codes on this set, less that on the first",
     "tpp_2": "targeted perturbation, 2 units",
     "tpp_5": "targeted perturbation, 5 units",
     "tpp_20": "targeted perturbation, 20 units",

@@ -24,6 +24,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("autointerp", "autointerp_gap"),
     ("sparse_probe_k", "sparse_probe_1", "sparse_probe_2", "sparse_probe_5", "sparse_probe_16", "sparse_probe_excess"),
     ("probe_dense", "probe_dense_gain"),
+    ("probe_transfer", "probe_transfer_gain", "probe_transfer_drop", "probe_transfer_gain_change"),
     ("tpp", "tpp_2", "tpp_5", "tpp_20"),
     ("absorption", "absorption_excess", "absorption_rate"),
     ("ablation_specificity", "ablation_specificity_gain"),

@@ -25,6 +25,8 @@ NEWEST: Mapping[str, int] = {
     "calibration_error_change": 1,
     **dict.fromkeys(("sparse_probe_k", "sparse_probe_1", "sparse_probe_2", "sparse_probe_5", "sparse_probe_16"), 1),
     **dict.fromkeys(("sparse_probe_excess", "probe_dense", "probe_dense_layer", "probe_dense_gain"), 1),
+    **dict.fromkeys(("probe_transfer", "probe_transfer_layer", "probe_transfer_gain"), 1),
+    **dict.fromkeys(("probe_transfer_drop", "probe_transfer_gain_change"), 1),
     **dict.fromkeys(("absorption", "absorption_null", "absorption_excess", "absorption_missed", "absorption_rate"), 1),
     **dict.fromkeys(("tpp", "tpp_2", "tpp_5", "tpp_20", "tpp_random"), 1),
     **dict.fromkeys(("ablation_specificity", "ablation_specificity_control", "ablation_specificity_gain"), 1),

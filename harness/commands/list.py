@@ -14,7 +14,8 @@ from harness.suites.known_names import BACKBONE, require_known
 
 #: Lists that can be printed.
 Listable = StrEnum(
-    "Listable", "methods backbones heads datasets metrics suites panels protocols executors logs scorers alterations sites"
+    "Listable",
+    "methods backbones heads datasets metrics suites panels protocols executors logs scorers alterations sites",
 )
 
 

@@ -42,9 +42,9 @@ def few_images(labels: Tensor, shots: int, draw: int) -> Tensor:
 class RobustFewShot(Metric):
     """Accuracy of probes that were fitted on 1, 2, 5 and 10 images per class.
 
-    The probe is that of ``probe_dense``, fitted on that many probing images of each class and measured on the evaluation
-    images (at most 1000, each class in proportion). Images are drawn ten times, in the same way for codes and layer and
-    for all methods. ``robust_few_shot`` is the mean accuracy over the numbers of images and draws,
+    The probe is that of ``probe_dense``, fitted on that many probing images of each class and measured on the
+    evaluation images (at most 1000, each class in proportion). Images are drawn ten times, in the same way for codes
+    and layer and for all methods. ``robust_few_shot`` is the mean accuracy over the numbers of images and draws,
     ``robust_few_shot_layer`` that with the neurons of the layer, and ``robust_few_shot_gain`` the difference; the
     standard errors are over images, plus the variance between draws. The details have the curve with all probing images
     as its first point, which is not in the mean, and ``majority``, the accuracy of the most frequent class.

@@ -73,6 +73,15 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
     "probing": {
         "sparse_probe_k": Lead("sparse probe", "accuracy of probes of the class with 1 to 16 units", "images"),
         "probe_dense": Lead("dense probe", "accuracy of a probe of the class with all units", "images"),
+        "robust_corruption": Lead(
+            "probe, corrupted images", "accuracy on corrupted images of a probe of the class with all units", "images"
+        ),
+        "robust_labels": Lead(
+            "probe, wrong labels", "accuracy of probes of the class fitted on partly wrong labels", "images"
+        ),
+        "robust_few_shot": Lead(
+            "probe, few images", "accuracy of probes of the class fitted on 1 to 10 images of each", "images"
+        ),
         "tpp": Lead(
             "targeted perturbation",
             "fall of a class's probe by ablating its units, less that of other probes",
@@ -127,6 +136,12 @@ _NAMES: Mapping[str, str] = {
     "sparse_probe_excess": "sparse probe, less random units",
     "probe_dense_layer": "dense probe on the layer",
     "probe_dense_gain": "dense probe, less that on the layer",
+    "robust_corruption_layer": "probe on the layer, corrupted images",
+    "robust_corruption_gain": "probe on corrupted images, less that on the layer",
+    "robust_labels_layer": "probe on the layer, wrong labels",
+    "robust_labels_gain": "probe with wrong labels, less that on the layer",
+    "robust_few_shot_layer": "probe on the layer, few images",
+    "robust_few_shot_gain": "probe with few images, less that on the layer",
     "tpp_2": "targeted perturbation, 2 units",
     "tpp_5": "targeted perturbation, 5 units",
     "tpp_20": "targeted perturbation, 20 units",

@@ -45,7 +45,8 @@ _POINT = ("codes", "layer", "gain", "error", "n", "at_chance", "clean", "corrupt
 
 RULE = (
     f"yes: the difference is above 0 with p < {1 - LEVEL:.2f} after Holm's correction over the rows of one comparison; "
-    "no: below 0; not decidable: neither, or neither probe beats always naming the most frequent class. Claim: yes if both comparisons are, no if one is no."
+    "no: below 0; not decidable: neither, or neither probe beats always naming the most frequent class. "
+    "Claim: yes if both comparisons are, no if one is no."
 )
 
 

@@ -33,6 +33,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
 }
 #: Metrics that are adjusted for a chance level are below 0 if worse than chance.
 ADJUSTED = "_adjusted"
+#: Differences of two fractions.
+DIFFERENCES = ("_gap", "_gain", "_excess", "_change")
 #: Shares of counted objects: value times n is a whole number.
 COUNTED = ("accuracy", "agreement", "alive_fraction")
 
@@ -45,7 +47,7 @@ def bounds_of(score: Mapping[str, Any]) -> tuple[float, float]:
     if metric.endswith(ADJUSTED):
         return -math.inf, 1.0
     if unit == "fraction":
-        return (-1.0, 1.0) if metric.endswith("_gap") else (0.0, 1.0)
+        return _SIGNED if metric.endswith(DIFFERENCES) else _UNIT
     return (0.0, math.inf) if unit in DEVICE_UNITS or unit in ("units", "steps", "reads") else (-math.inf, math.inf)
 
 

@@ -84,7 +84,7 @@ def test_one_layer_must_be_left(tmp_path: Path) -> None:
         figure(two, "robustness", suite="none")
 
 
-@pytest.mark.parametrize("text", hostile_texts())
+@pytest.mark.parametrize("text", hostile_texts(12))
 def test_texts_of_a_store_stay_texts(tmp_path: Path, text: str) -> None:
     metric = "robust_labels"
     made = robust_scores(metric, predictions(metric, 0.8, 0), predictions(metric, 0.6, 1))

@@ -15,7 +15,8 @@ def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
     """Return one dictionary per row of a list.
 
     Args:
-        what: methods, backbones, heads, datasets, metrics, suites, panels, protocols, executors, logs, scorers, sites.
+        what: methods, backbones, heads, datasets, metrics, suites, panels, protocols, executors, logs, scorers,
+            alterations, sites.
         backbone: backbone whose layers are listed; required for sites.
 
     Raises:
@@ -23,7 +24,7 @@ def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
     """
     lists = {"methods": _methods, "backbones": _backbones, "heads": _heads, "datasets": _datasets, "metrics": _metrics}
     lists |= {"suites": _suites, "panels": _panels, "protocols": _protocols, "executors": _executors, "logs": _logs}
-    lists |= {"scorers": _scorers}
+    lists |= {"scorers": _scorers, "alterations": _alterations}
     if what == "sites":
         return _sites(backbone)
     if what not in lists:
@@ -129,6 +130,18 @@ def _scorers() -> list[dict[str, Any]]:
     from harness.steering.scorers import SCORERS
 
     return _rows(SCORERS, lambda scorer: {"version": scorer.version, "what": scorer.description}, text="what")
+
+
+def _alterations() -> list[dict[str, Any]]:
+    from harness.alterations import ALTERATIONS
+
+    columns = ("title", "version", "severities")
+
+    def describe(alteration: Any) -> dict[str, Any]:
+        values = {column: getattr(alteration, column) for column in columns}
+        return {**values, "severities": ", ".join(map(str, values["severities"]))}
+
+    return _rows(ALTERATIONS, describe)
 
 
 def _suites() -> list[dict[str, Any]]:

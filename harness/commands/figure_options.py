@@ -25,7 +25,8 @@ class FigureOptions:
     figure: Annotated[
         str | None,
         typer.Option(
-            help="Write a figure instead (.png, .svg or .pdf): front, frontier, steering, or units with their images."
+            help="Write a figure instead (.png, .svg or .pdf): front, frontier, robustness, steering, or "
+            "units with their images."
         ),
     ] = None
     cell: Annotated[
@@ -87,7 +88,8 @@ class FigureOptions:
         """
         if self.given:
             raise UserError(
-                f"{_spelled(self.given)}: only for figures; add --figure front, frontier, steering or units."
+                f"{_spelled(self.given)}: only for figures; add --figure front, frontier, robustness, steering or "
+                "units."
             )
 
     def write(self, store: Store, output: Path, others: Mapping[str, Any]) -> None:

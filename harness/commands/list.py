@@ -14,7 +14,8 @@ from harness.suites.known_names import BACKBONE, require_known
 
 #: Lists that can be printed.
 Listable = StrEnum(
-    "Listable", "methods backbones heads datasets metrics suites panels protocols executors logs scorers sites"
+    "Listable",
+    "methods backbones heads datasets metrics suites panels protocols executors logs scorers alterations sites",
 )
 
 
@@ -27,7 +28,11 @@ def list_(
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List methods, backbones, heads, datasets, metrics, suites, panels, protocols, executors, logs, scorers, sites."""
+    """List what is available, with the plugins that are installed.
+
+    Methods, backbones, heads, datasets, metrics, suites, panels, protocols, executors, logs, scorers, alterations of
+    images, or the sites of a backbone.
+    """
     from harness.listing import listing
 
     if backbone is not None and what is not Listable.sites:

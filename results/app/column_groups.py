@@ -47,6 +47,7 @@ _FURTHER: Mapping[str, Sequence[str]] = {
         *("sparse_probe_1", "sparse_probe_2", "sparse_probe_5", "sparse_probe_16", "sparse_probe_excess"),
         *("probe_dense_gain", "tpp_2", "tpp_5", "tpp_20", "absorption_excess", "absorption_missed", "absorption_rate"),
         *("probe_transfer_gain", "probe_transfer_drop", "probe_transfer_gain_change"),
+        *("robust_corruption_gain", "robust_labels_gain", "robust_few_shot_gain"),
         *("ablation_specificity_gain", "ablation_effect", "patch_swap", "patch_swap_aligned"),
     ),
     "chance levels": (
@@ -55,6 +56,7 @@ _FURTHER: Mapping[str, Sequence[str]] = {
         *("patch_swap_non_aligned", "patch_swap_random", "patch_swap_shuffled_position", "patch_swap_ablate_elsewhere"),
         "patch_swap_grey",
         *("probe_dense_layer", "probe_transfer_layer", "tpp_random"),
+        *("robust_corruption_layer", "robust_labels_layer", "robust_few_shot_layer"),
         "autointerp_control",
         "class_purity_chance",
         "ms_score_null",

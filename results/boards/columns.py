@@ -22,7 +22,8 @@ COLUMN_ORDER = (
         "steering_collateral",
         "steering_change",
     ),
-    *("sparse_probe_k", "probe_dense", "probe_transfer", "tpp", "absorption", "ablation_specificity"),
+    *("sparse_probe_k", "probe_dense", "probe_transfer", "robust_corruption", "robust_labels", "robust_few_shot"),
+    *("tpp", "absorption", "ablation_specificity"),
     *("stability", "stability_alive", "stability_writer", "token_sensitivity"),
     *("l0", "alive_fraction", "expansion_factor", "fit_seconds", "encode_macs"),
 )
@@ -53,6 +54,8 @@ DETAILS = frozenset(
         *("sparse_probe_1", "sparse_probe_2", "sparse_probe_5", "sparse_probe_16", "sparse_probe_excess"),
         *("probe_dense_layer", "probe_dense_gain", "tpp_2", "tpp_5", "tpp_20", "tpp_random"),
         *("probe_transfer_layer", "probe_transfer_gain", "probe_transfer_drop", "probe_transfer_gain_change"),
+        *("robust_corruption_layer", "robust_corruption_gain", "robust_labels_layer", "robust_labels_gain"),
+        *("robust_few_shot_layer", "robust_few_shot_gain"),
         *("absorption_null", "absorption_excess", "absorption_missed", "absorption_rate"),
         *("ablation_specificity_control", "ablation_specificity_gain", "ablation_effect"),
         *("patch_swap_aligned", "patch_swap_non_aligned", "patch_swap_random", "patch_swap_shuffled_position"),

@@ -76,6 +76,15 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
         "probe_transfer": Lead(
             "probe transfer", "accuracy of a probe with all units that was fitted on the first image set", "images"
         ),
+        "robust_corruption": Lead(
+            "probe, corrupted images", "accuracy on corrupted images of a probe of the class with all units", "images"
+        ),
+        "robust_labels": Lead(
+            "probe, wrong labels", "accuracy of probes of the class fitted on partly wrong labels", "images"
+        ),
+        "robust_few_shot": Lead(
+            "probe, few images", "accuracy of probes of the class fitted on 1 to 10 images of each", "images"
+        ),
         "tpp": Lead(
             "targeted perturbation",
             "fall of a class's probe by ablating its units, less that of other probes",
@@ -134,6 +143,12 @@ _NAMES: Mapping[str, str] = {
     "probe_transfer_gain": "probe transfer, less that on the layer",
     "probe_transfer_drop": "accuracy on the first image set, less that on this one",
     "probe_transfer_gain_change": "gain of codes on this set, less that on the first",
+    "robust_corruption_layer": "probe on the layer, corrupted images",
+    "robust_corruption_gain": "probe on corrupted images, less that on the layer",
+    "robust_labels_layer": "probe on the layer, wrong labels",
+    "robust_labels_gain": "probe with wrong labels, less that on the layer",
+    "robust_few_shot_layer": "probe on the layer, few images",
+    "robust_few_shot_gain": "probe with few images, less that on the layer",
     "tpp_2": "targeted perturbation, 2 units",
     "tpp_5": "targeted perturbation, 5 units",
     "tpp_20": "targeted perturbation, 20 units",

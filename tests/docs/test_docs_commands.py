@@ -43,6 +43,7 @@ ELSEWHERE = {
     "export-dictionary": "test_export_dictionary.py",
     "label": "test_label_and_steer.py",
     "frontier": "test_frontier.py",
+    "robustness": "test_robustness_command.py",
     "transfer": "test_transfer_command.py",
     "steer": "test_label_and_steer.py",
 }

@@ -44,7 +44,9 @@ def test_every_verb_has_help_with_an_example(tmp_path: Path, verb: str) -> None:
     assert f"Example: harness {verb}" in text and "--json" in text
 
 
-@pytest.mark.parametrize("what", ["methods", "backbones", "heads", "datasets", "metrics", "suites", "protocols"])
+@pytest.mark.parametrize(
+    "what", ["methods", "backbones", "heads", "datasets", "metrics", "suites", "protocols", "alterations"]
+)
 def test_lists_for_people_and_for_machines(tmp_path: Path, what: str) -> None:
     rows = json.loads(harness("list", what, "--json", cwd=tmp_path).stdout)
     shown = harness("list", what, cwd=tmp_path).stdout
@@ -58,6 +60,7 @@ def test_lists_for_people_and_for_machines(tmp_path: Path, what: str) -> None:
         "metrics": "r2",
         "suites": "demo",
         "protocols": "paper",
+        "alterations": "contrast",
     }
     assert wanted[what] in names
 

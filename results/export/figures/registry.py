@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FIGURES: Mapping[str, str] = {
     "front": "results.export.figures.front",
     "frontier": "results.export.figures.frontier",
+    "robustness": "results.export.figures.robustness",
     "steering": "results.export.figures.steering",
     "units": "results.export.figures.units",
 }

@@ -73,7 +73,7 @@ def test_a_caption_that_is_not_drawn_is_printed(folder: Path) -> None:
         (["u.png", "--figure", "front", "--metric", "r2", "--format", "html"], "--format, --metric: no option of"),
         (["u.png", "--figure", "units", "--cell", "elude-42", "--x", "r2"], "--x: no option of --figure units"),
         (["u.svg", "--figure", "front", "--dpi", "300"], "dpi is the resolution of a PNG file"),
-        (["u.csv", "--cell", "elude-42"], "--cell: only for figures; add --figure front, frontier, steering or units."),
+        (["u.csv", "--cell", "elude-42"], "--cell: only for figures; add --figure front, frontier, robustness,"),
         (["u.html", "--dpi", "100", "--no-caption"], "--dpi, --caption: only for figures"),
         (["u.png", "--figure", "units"], "The figure of units needs a cell"),
         (["u.png", "--figure", "units", "--cell", "elude"], "'elude' matches 2 cells: give the id of one of them."),

@@ -18,6 +18,7 @@ from figure_texts import drawn_boxes, outside, overlaps, pixels, svg_texts
 from hostile_stores import SECRET, combined, hostile_store
 from hostile_texts import hostile_texts
 from PIL import Image
+from robust_store import record_robust_scores
 from unit_store import Unit, make_store, record
 
 from results import Store, StoreError, open_store
@@ -29,6 +30,7 @@ from results.store.steerings import SteeringRecord, record_steering
 DRAWN: dict[str, dict[str, Any]] = {
     "front": {},
     "frontier": {"x": "expansion_factor"},
+    "robustness": {},
     "units": {"cell": "elude-42"},
     "steering": {"cell": "elude-42"},
 }
@@ -50,6 +52,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
             steered_at=datetime(2026, 1, 2, tzinfo=UTC),
         ),
     )
+    record_robust_scores(open_store(path, read_only=False), "elude-42")
     return open_store(path)
 
 
@@ -90,7 +93,7 @@ def test_the_size_of_a_png_follows_its_resolution(store: Store) -> None:
             "unit",
             "png",
             {},
-            "There is no figure 'unit'. Did you mean units? Available: front, frontier, steering, units.",
+            "There is no figure 'unit'. Did you mean units? Available: front, frontier, robustness, steering, units.",
         ),
         ("front", "jpg", {}, "Unknown format 'jpg' of a figure; use one of png, svg, pdf."),
         ("front", "svg", {"dpi": 300}, "dpi is the resolution of a PNG file; a figure as SVG has none."),

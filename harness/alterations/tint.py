@@ -7,7 +7,7 @@ import numpy as np
 from harness.alterations.base import ALTERATIONS, Alteration
 
 #: Share of the colour in each pixel.
-STRENGTHS = {1: 0.05, 2: 0.1, 3: 0.2, 4: 0.3, 5: 0.4}
+STRENGTHS = {1: 0.15, 2: 0.3, 3: 0.45, 4: 0.6, 5: 0.75}
 #: Orange, as in light of low colour temperature.
 COLOUR = (255, 128, 0)
 
@@ -16,7 +16,7 @@ COLOUR = (255, 128, 0)
 class Tint(Alteration):
     """Mixture ``(1 - s) * pixel + s * orange``, rounded to whole numbers.
 
-    The severity sets the strength s: 0.05, 0.1, 0.2, 0.3 or 0.4. Nothing is drawn at random.
+    The severity sets the strength s: 0.15, 0.3, 0.45, 0.6 or 0.75. Nothing is drawn at random.
     """
 
     id = "tint"

@@ -22,7 +22,7 @@ COLUMN_ORDER = (
         "steering_collateral",
         "steering_change",
     ),
-    *("sparse_probe_k", "probe_dense", "tpp", "absorption", "ablation_specificity"),
+    *("sparse_probe_k", "probe_dense", "tpp", "scr", "absorption", "ablation_specificity"),
     *("stability", "stability_alive", "stability_writer", "token_sensitivity"),
     *("l0", "alive_fraction", "expansion_factor", "fit_seconds", "encode_macs"),
 )
@@ -52,6 +52,7 @@ DETAILS = frozenset(
         ),
         *("sparse_probe_1", "sparse_probe_2", "sparse_probe_5", "sparse_probe_16", "sparse_probe_excess"),
         *("probe_dense_layer", "probe_dense_gain", "tpp_2", "tpp_5", "tpp_20", "tpp_random"),
+        *("scr_2", "scr_5", "scr_20", "scr_random"),
         *("absorption_null", "absorption_excess", "absorption_missed", "absorption_rate"),
         *("ablation_specificity_control", "ablation_specificity_gain", "ablation_effect"),
         *("patch_swap_aligned", "patch_swap_non_aligned", "patch_swap_random", "patch_swap_shuffled_position"),

@@ -25,6 +25,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("sparse_probe_k", "sparse_probe_1", "sparse_probe_2", "sparse_probe_5", "sparse_probe_16", "sparse_probe_excess"),
     ("probe_dense", "probe_dense_gain"),
     ("tpp", "tpp_2", "tpp_5", "tpp_20"),
+    ("scr", "scr_2", "scr_5", "scr_20"),
     ("absorption", "absorption_excess", "absorption_rate"),
     ("ablation_specificity", "ablation_specificity_gain"),
     ("ms_score_external_adjusted", "ms_score_external"),

@@ -47,11 +47,13 @@ class Case(NamedTuple):
     biased: float
     oracle: float
     ablated: dict[int, float]
-    """n -> accuracy of the biased probe without the n units of the attribute"""
+    """n -> accuracy of the biased probe with the n units of the attribute at their mean"""
+    zeroed: dict[int, float]
+    """n -> the same with these units at zero"""
     random: dict[int, float]
-    """n -> the same without as many random units, mean over draws"""
+    """n -> the same with as many random units at their mean, mean over draws"""
     size: dict[int, float]
-    """n -> mean norm of what is taken away, over the norm of the mean output"""
+    """n -> mean norm of the change by the units of the attribute, over the norm of the mean output"""
     random_size: dict[int, float]
 
     @property
@@ -69,7 +71,8 @@ class SpuriousCorrelationRemoval(Metric):
     the probe of the *attribute* are fitted on each of these images with and without it. The n units of the attribute
     are those with the largest positive effect on the attribute's probe, there: ``(mean code with the attribute - mean
     code without) * (direction of the unit . probe)``. On the evaluation images, each with and without the attribute,
-    their contribution is subtracted from the output. With the balanced accuracy A for the class,
+    these codes are set to their mean over the probing images, both classes and both views weighted equally. With the
+    balanced accuracy A for the class,
 
         scr(n) = mean of (A_ablated(n) - A_biased) / (A_oracle - A_biased)
 
@@ -80,9 +83,12 @@ class SpuriousCorrelationRemoval(Metric):
     class. Cases with a gap ``A_oracle - A_biased`` below 0.1 are left out, the same ones for all methods, and a note
     says how many. At most 21 pairs of 20 classes with three images in each split are used.
 
+    Codes are set to their mean and not to zero, since the attribute is present or absent: at zero, all images look like
+    those without it, and the threshold of the biased probe, which lies between the two, is as wrong as before.
+
     The standard error is a jackknife over classes: pairs that share a class are not independent, nor are attributes and
-    directions of the bias. Details: mean accuracies and the norm of what is taken away for each n, and the values of
-    each attribute. The decoder must be linear in the codes, as for ``tpp``.
+    directions of the bias. Details: mean accuracies and the norm of the change for each n, the value for codes set to
+    zero as in SAEBench, and those of each attribute. The decoder must be linear in the codes, as for ``tpp``.
     """
 
     id = "scr"
@@ -145,8 +151,10 @@ class SpuriousCorrelationRemoval(Metric):
                 "biased": _mean([case.biased for case in cases]),
                 "oracle": _mean([case.oracle for case in cases]),
                 "ablated": {str(n): _mean([case.ablated[n] for case in cases]) for n in ns},
+                "zeroed": {str(n): _mean([case.zeroed[n] for case in cases]) for n in ns},
                 "random": {str(n): _mean([case.random[n] for case in cases]) for n in ns},
             },
+            "zeroed": float(_mean_over_log({n: removed(cases, [case.zeroed[n] for case in cases]) for n in ns}).mean()),
             "size": {
                 "ablated": {str(n): _mean([case.size[n] for case in cases]) for n in ns},
                 "random": {str(n): _mean([case.random_size[n] for case in cases]) for n in ns},
@@ -174,9 +182,7 @@ def both_views(plain: LabelledCodes, altered: LabelledCodes) -> LabelledCodes:
         plain: codes of the unaltered images, in ascending order.
         altered: codes of the altered images, in ascending order; some images may be missing in either.
     """
-    parts = [
-        (side, torch.isin(side.image, other.image)) for side, other in ((plain, altered), (altered, plain))
-    ]
+    parts = [(side, torch.isin(side.image, other.image)) for side, other in ((plain, altered), (altered, plain))]
     rows = ("image", "labels", "codes", "layer", "mean_codes", "mean_layer")
     return replace(plain, **{name: torch.cat([getattr(side, name)[kept] for side, kept in parts]) for name in rows})
 
@@ -201,32 +207,41 @@ def cases_of(
         alive: numbers of the units that are active on images to fit on.
         ns: numbers of ablated units.
     """
-    for pair in class_pairs(frequent_classes(train, test)):
+    # Each image counts once.
+    counted = [replace(side, labels=side.labels[~_has_attribute(side)]) for side in (train, test)]
+    for pair in class_pairs(frequent_classes(*counted)):
         fitted_on, measured = (side.of_classes(torch.tensor(pair)) for side in (train, test))
         has = _has_attribute(fitted_on)
         marked = replace(fitted_on, labels=has.long())
         effects = effects_on_probes(marked, [1], directions, class_probes(marked, [1])[0])[0]
         ranked = effects.argsort(descending=True, stable=True)
-        x, norms = measured.mean_layer.double(), measured.mean_layer.double().norm(dim=1).clamp_min(1e-12)
-        chosen: dict[int, list[Tensor]] = {}
+        centre = torch.stack([fitted_on.mean_codes[fitted_on.labels == number].mean(0) for number in pair]).mean(0)
+        x = measured.mean_layer.double()
+        norms = x.norm(dim=1).clamp_min(1e-12)
+        changes: dict[int, list[Tensor]] = {}
+        zeroed: dict[int, Tensor] = {}
         for n in ns:
             # Without a positive effect, ablation would add to the attribute.
             units = ranked[:n][effects[ranked[:n]] > 0]
-            chosen[n] = [units, *_random_units(alive, len(units), attribute, pair, n)]
-        taken = {n: [_contribution(measured, units, directions) for units in sets] for n, sets in chosen.items()}
-        sizes = {n: [float((part.norm(dim=1) / norms).mean()) for part in parts] for n, parts in taken.items()}
+            sets = [units, *_random_units(alive, len(units), attribute, pair, n)]
+            changes[n] = [(measured.mean_codes - centre)[:, each].double() @ directions[each] for each in sets]
+            zeroed[n] = measured.mean_codes[:, units].double() @ directions[units]
+        sizes = {n: [float((part.norm(dim=1) / norms).mean()) for part in parts] for n, parts in changes.items()}
         oracle = _accuracy(x, measured, pair, class_probes(fitted_on, [pair[0]]))
         for ordered in (pair, pair[::-1]):
             biased_rows = (fitted_on.labels == ordered[0]) == has
             probe = class_probes(_rows(fitted_on, biased_rows), [pair[0]])
-            left = {n: [_accuracy(x - part, measured, pair, probe) for part in parts] for n, parts in taken.items()}
+            left = {n: [_accuracy(x - part, measured, pair, probe) for part in parts] for n, parts in changes.items()}
             yield Case(
                 attribute,
                 ordered,
-                _accuracy(x, measured, pair, probe),
-                oracle,
-                *({n: each[0] for n, each in left.items()}, {n: _mean(each[1:]) for n, each in left.items()}),
-                *({n: each[0] for n, each in sizes.items()}, {n: _mean(each[1:]) for n, each in sizes.items()}),
+                biased=_accuracy(x, measured, pair, probe),
+                oracle=oracle,
+                ablated={n: each[0] for n, each in left.items()},
+                zeroed={n: _accuracy(x - part, measured, pair, probe) for n, part in zeroed.items()},
+                random={n: _mean(each[1:]) for n, each in left.items()},
+                size={n: each[0] for n, each in sizes.items()},
+                random_size={n: _mean(each[1:]) for n, each in sizes.items()},
             )
 
 
@@ -261,11 +276,6 @@ def _random_units(alive: Tensor, n_units: int, *seed: Any) -> Iterator[Tensor]:
     for draw in range(DRAWS):
         generator = torch.Generator().manual_seed(seed_of("random units of an attribute", str(seed), draw))
         yield alive[torch.randperm(len(alive), generator=generator)[:n_units]]
-
-
-def _contribution(codes: LabelledCodes, units: Tensor, directions: Tensor) -> Tensor:
-    """Return what the units add to the mean output (n, d_out), float64."""
-    return codes.mean_codes[:, units].double() @ directions[units]
 
 
 def _accuracy(x: Tensor, of: LabelledCodes, pair: tuple[int, int], probe: tuple[Tensor, Tensor]) -> float:

@@ -123,11 +123,9 @@ class SpuriousCorrelationRemoval(Metric):
         cases: list[Case] = []
         for name in ATTRIBUTES:
             alteration = ALTERATIONS.get(name)(SEVERITY)
-            views = [
-                both_views(plain, outcome.altered_codes(alteration, split))
-                for plain, split in ((train, "probing"), (test, "evaluation"))
-            ]
-            cases += cases_of(name, *views, directions, alive, ns)
+            fitted_on = both_views(train, outcome.altered_codes(alteration, "probing"))
+            measured = both_views(test, outcome.altered_codes(alteration, "evaluation"))
+            cases += cases_of(name, fitted_on, measured, directions, alive, ns)
         if not cases:
             outcome.notes.append(
                 f"No spurious-correlation removal: fewer than two classes have {FEWEST_IMAGES} images in each split."
@@ -183,8 +181,9 @@ def both_views(plain: LabelledCodes, altered: LabelledCodes) -> LabelledCodes:
         altered: codes of the altered images, in ascending order; some images may be missing in either.
     """
     parts = [(side, torch.isin(side.image, other.image)) for side, other in ((plain, altered), (altered, plain))]
-    rows = ("image", "labels", "codes", "layer", "mean_codes", "mean_layer")
-    return replace(plain, **{name: torch.cat([getattr(side, name)[kept] for side, kept in parts]) for name in rows})
+    names = ("image", "labels", "codes", "layer", "mean_codes", "mean_layer")
+    rows: dict[str, Any] = {name: torch.cat([getattr(side, name)[kept] for side, kept in parts]) for name in names}
+    return replace(plain, **rows)
 
 
 def class_pairs(classes: Sequence[int]) -> list[tuple[int, int]]:

@@ -332,6 +332,14 @@ def test_silent_units_are_neither_ablated_nor_drawn() -> None:
     assert silent.notes == ["No spurious-correlation removal: fewer than 2 units are active."]
 
 
+def test_nan_in_the_output_is_refused_and_gives_no_number() -> None:
+    directions = drawn_directions()
+    train = views(60, 0, directions)
+    train["border"].mean_layer[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="contains NaN"):
+        measure(outcome_of(train, views(90, 1, directions), directions))
+
+
 def test_images_to_measure_choose_nothing() -> None:
     """Units and probes are the same whatever is measured: an image's accuracy does not depend on the others."""
     directions = drawn_directions()

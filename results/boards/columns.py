@@ -23,7 +23,7 @@ COLUMN_ORDER = (
         "steering_change",
     ),
     *("sparse_probe_k", "probe_dense", "probe_transfer", "robust_corruption", "robust_labels", "robust_few_shot"),
-    *("tpp", "absorption", "ablation_specificity"),
+    *("tpp", "scr", "absorption", "ablation_specificity"),
     *("stability", "stability_alive", "stability_writer", "token_sensitivity"),
     *("l0", "alive_fraction", "expansion_factor", "fit_seconds", "encode_macs"),
 )
@@ -56,6 +56,7 @@ DETAILS = frozenset(
         *("probe_transfer_layer", "probe_transfer_gain", "probe_transfer_drop", "probe_transfer_gain_change"),
         *("robust_corruption_layer", "robust_corruption_gain", "robust_labels_layer", "robust_labels_gain"),
         *("robust_few_shot_layer", "robust_few_shot_gain"),
+        *("scr_2", "scr_5", "scr_20", "scr_random"),
         *("absorption_null", "absorption_excess", "absorption_missed", "absorption_rate"),
         *("ablation_specificity_control", "ablation_specificity_gain", "ablation_effect"),
         *("patch_swap_aligned", "patch_swap_non_aligned", "patch_swap_random", "patch_swap_shuffled_position"),

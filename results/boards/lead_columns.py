@@ -90,6 +90,11 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
             "fall of a class's probe by ablating its units, less that of other probes",
             "classes",
         ),
+        "scr": Lead(
+            "spurious correlation removed",
+            "share of a probe's bias by a spurious attribute that goes by ablating its units; 0 is no change, 1 all",
+            "biased probes",
+        ),
         "absorption": Lead(
             "absorption", "share of images on which the unit of a class silences that of its parent", "classes"
         ),
@@ -153,6 +158,10 @@ _NAMES: Mapping[str, str] = {
     "tpp_5": "targeted perturbation, 5 units",
     "tpp_20": "targeted perturbation, 20 units",
     "tpp_random": "targeted perturbation, random units",
+    "scr_2": "spurious correlation removed, 2 units",
+    "scr_5": "spurious correlation removed, 5 units",
+    "scr_20": "spurious correlation removed, 20 units",
+    "scr_random": "spurious correlation removed, random units",
     "absorption_null": "absorption at chance",
     "absorption_excess": "absorption above chance",
     "absorption_missed": "images on which the parent's unit is silent",

@@ -29,6 +29,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("robust_labels", "robust_labels_gain"),
     ("robust_few_shot", "robust_few_shot_gain"),
     ("tpp", "tpp_2", "tpp_5", "tpp_20"),
+    ("scr", "scr_2", "scr_5", "scr_20"),
     ("absorption", "absorption_excess", "absorption_rate"),
     ("ablation_specificity", "ablation_specificity_gain"),
     ("ms_score_external_adjusted", "ms_score_external"),

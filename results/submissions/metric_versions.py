@@ -32,6 +32,7 @@ NEWEST: Mapping[str, int] = {
     **dict.fromkeys(("robust_few_shot", "robust_few_shot_layer", "robust_few_shot_gain"), 1),
     **dict.fromkeys(("absorption", "absorption_null", "absorption_excess", "absorption_missed", "absorption_rate"), 1),
     **dict.fromkeys(("tpp", "tpp_2", "tpp_5", "tpp_20", "tpp_random"), 1),
+    **dict.fromkeys(("scr", "scr_2", "scr_5", "scr_20", "scr_random"), 1),
     **dict.fromkeys(("ablation_specificity", "ablation_specificity_control", "ablation_specificity_gain"), 1),
     **dict.fromkeys(("ablation_effect", "patch_swap", "patch_swap_aligned", "patch_swap_non_aligned"), 1),
     **dict.fromkeys(

@@ -79,7 +79,9 @@ class Baseline:
     top_images: int
     """images kept per unit"""
     probing: ProbingImages | None = None
-    """images on which metrics may choose units and fit"""
+    """images on which metrics may choose units and fit: of the set of the fit, on a further set too"""
+    first_set: ProbingImages | None = None
+    """evaluation images of the set of the fit, if the split is of a further set"""
     external: ExternalImages | None = None
     """embeddings of the split by another backbone"""
 

@@ -20,8 +20,8 @@ from harness.activations.unit_statistics import UnitStatistics
 from harness.cells.altered_codes import AlteredCodes
 from harness.cells.input_share import InputShare
 from harness.cells.method_output import MethodCalls
-from harness.cells.probing_codes import ImageCodesPass
-from harness.cells.unit_maps import unit_maps
+from harness.cells.probing_codes import ImageCodesPass, first_set_codes
+from harness.cells.unit_maps import KeptCodes, unit_maps
 from harness.datasets.hierarchy import REMEDY
 from harness.metrics.base import Batch, Metric, Outcome
 from methods.allocator import kept_memory
@@ -100,6 +100,7 @@ def evaluate(
         return a_hat.clone()
 
     wanted = any(timed.cls.needs_image_codes for timed in used)
+    kept = KeptCodes(baseline.n_images)
     image_codes = ImageCodesPass(calls, baseline, wanted=wanted, progress=progress)
     runs_network = method.spec.reads == "input" or any(timed.cls.needs_network for timed in used)
     done = 0
@@ -119,6 +120,7 @@ def evaluate(
                     peak_token=peaks.token,
                 )
                 image_codes.update(index, batch.codes, batch.a)
+                kept.update(index, batch.codes)
                 for timed in used:
                     with section(METRIC_PER_BATCH.format(timed.cls.id), DEVICE):
                         timed.run(methodcaller("update", batch))
@@ -131,6 +133,9 @@ def evaluate(
         baseline.passes.site.d_out,
         image_codes=image_codes.result(),
         altered_codes=AlteredCodes(calls, baseline, progress),
+        first_set_codes=first_set_codes(
+            calls, baseline.first_set, used=[timed.cls for timed in used], progress=progress
+        ),
     )
     scores: list[ScoreRecord] = []
     measured_ids = {(timed.cls.id, timed.cls.version) for timed in used}
@@ -139,11 +144,10 @@ def evaluate(
         with section(METRIC_AT_END.format(timed.cls.id), DEVICE if timed.cls.timed else HOST):
             scores += timed.run(partial(_records_of, timed, outcome, measured_ids)) or []
     calls.require_same_dictionary()
-    failures = _failures(method, used, without, changes)
-    failures += _left_out(method, baseline, [each for each in measured if each not in {timed.cls for timed in used}])
+    failures = [*_failures(method, used, without, changes), *_left_out(method, baseline, measured, used)]
     if not runs_network and baseline.tokens.dtype != "float32":
         outcome.notes.append(f"Measured on stored outputs of the layer, which are rounded to {baseline.tokens.dtype}.")
-    maps = _maps(calls, outcome, failures, progress, runs_network=runs_network)
+    maps = _maps(calls, outcome, failures, kept, progress, runs_network=runs_network)
     outcomes = {metric: ImageOutcome(*sides) for metric, sides in outcome.image_outcomes.items()}
     note = "" if input_share is None else input_share.note()
     notes = [note] * bool(note) + failures + outcome.notes
@@ -163,9 +167,15 @@ def _failures(
     ]
 
 
-def _left_out(method: Method, baseline: Baseline, metrics: Sequence[type[Metric]]) -> Iterator[str]:
+def _left_out(
+    method: Method, baseline: Baseline, metrics: Sequence[type[Metric]], used: Sequence[_TimedMetric]
+) -> Iterator[str]:
     """Yield a sentence on each metric that was asked for by its name and does not apply."""
-    for metric in metrics:
+    applying = {timed.cls for timed in used}
+    for metric in [each for each in metrics if each not in applying]:
+        # It is a metric of further sets: on the set of the fit there is nothing to explain.
+        if metric.needs_first_set and baseline.first_set is None:
+            continue
         if metric.needs_hierarchy and baseline.images.class_hierarchy is None:
             yield f"{metric.id} is not measured: {baseline.images.name!r} has no class hierarchy. {REMEDY}"
         elif metric.needs_image_codes or metric.needs_encoder:
@@ -191,12 +201,20 @@ def _stored(baseline: Baseline, edit: Callable[[Tensor, Tensor], Tensor]) -> Ite
 
 @traced("activation maps")
 def _maps(
-    calls: MethodCalls, outcome: Outcome, failures: list[str], progress: Progress, *, runs_network: bool
+    calls: MethodCalls,
+    outcome: Outcome,
+    failures: list[str],
+    kept: KeptCodes,
+    progress: Progress,
+    *,
+    runs_network: bool,
 ) -> pd.DataFrame | None:
     """Return the activation maps. No score needs them, so a failure is a note and not that of the cell."""
     try:
         scores = outcome.unit_columns.get("ms_score")
-        return unit_maps(calls, outcome.baseline, outcome.units, scores, runs_network=runs_network, progress=progress)
+        return unit_maps(
+            calls, outcome.baseline, outcome.units, scores, runs_network=runs_network, kept=kept, progress=progress
+        )
     except BaseException as error:
         if is_interrupt(error):
             raise_interrupt(error)

@@ -127,7 +127,11 @@ def _baseline(suite: Suite, prepared: PreparedTarget, head: Head, cache: Path, s
         suite.evaluation.batch_size,
         cache,
     )
-    return replace(baseline, probing=probing_images(baseline.passes, prepared.probing, cache), external=external)
+    probing, first = (
+        None if images is None else probing_images(baseline.passes, images, cache)
+        for images in (prepared.probing, prepared.first_evaluation)
+    )
+    return replace(baseline, probing=probing, first_set=first, external=external)
 
 
 def _site(prepared: PreparedTarget, path: str) -> Site:

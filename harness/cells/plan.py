@@ -20,7 +20,7 @@ from harness.cells.suitability import suitable_entries
 from harness.datasets.base import DatasetSplit, ImageSet
 from harness.datasets.loading import require_readable
 from harness.datasets.seen_classes import require_seen_classes
-from harness.datasets.transfer import transferred
+from harness.datasets.transfer import first_evaluation, transferred
 from harness.errors import UserError
 from harness.identity import digest
 from harness.metrics.base import METRICS, Metric
@@ -50,6 +50,8 @@ class PreparedTarget:
     evaluation: ImageSet
     dataset: str
     head: HeadKind
+    first_evaluation: ImageSet | None = None
+    """evaluation images of the set of the probing images, if ``evaluation`` is of a further set"""
 
     @property
     def title(self) -> str:
@@ -118,6 +120,13 @@ class Cell:
             return {}
         return {"class_hierarchy": hierarchy.fingerprint}
 
+    def _first_set_identity(self) -> dict[str, Any]:
+        """Return the evaluation images of the set of the fit if a metric reads them beside those of a further set."""
+        first = self.prepared.first_evaluation
+        if first is None or not any(metric.needs_first_set for metric in self.metrics):
+            return {}
+        return {"first_evaluation": first.fingerprint}
+
     @property
     def probing_identity(self) -> dict[str, Any]:
         """Images and sampling plan of the probing set, without the token seed."""
@@ -168,6 +177,7 @@ class Cell:
             "metrics": {metric.id: _version(metric.version, metric) for metric in self.metrics},
             **({} if self.encoder is None else {"encoder": self.encoder}),
             **self._hierarchy_identity(),
+            **self._first_set_identity(),
         }
 
     @property
@@ -233,13 +243,17 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
         UserError: if anything is missing, before anything is computed.
     """
     images, split = load_images(suite)
+    first = None
+    if suite.data.evaluation_set is not None:
+        with calling(datasets.DATASETS, _set_name(suite)):
+            first = first_evaluation(images, suite.data.evaluation, seed=suite.data.split_seed)
     prepared = []
     # Several layers of one backbone share its weights.
     load = functools.cache(functools.partial(backbones.load, device=device))
     for target in suite.targets:
         backbone = load(target.backbone, checkpoint=target.checkpoint, weights=target.weights)
         with calling(backbones.BACKBONES, target.backbone):
-            prepared.append(_prepared(target, backbone, images, split))
+            prepared.append(_prepared(target, backbone, images, split, first))
     with calling(datasets.DATASETS, _set_name(suite)):
         for part in split:
             part.contents  # noqa: B018 - read here, where an error of the image set is named
@@ -284,14 +298,16 @@ def open_target(target: Target, backbone: Backbone) -> Site:
     return open_site(backbone, path)
 
 
-def _prepared(target: Target, backbone: Backbone, images: ImageSet, split: DatasetSplit) -> PreparedTarget:
+def _prepared(
+    target: Target, backbone: Backbone, images: ImageSet, split: DatasetSplit, first: ImageSet | None
+) -> PreparedTarget:
     site = open_target(target, backbone)
     kind = HEADS.get(target.head or ("own" if backbone.n_classes is not None else "probe"))
     head = kind(backbone, split.probing, images.name, target.head_settings)
     head.check()
     if kind.fitted:
         require_seen_classes(split)
-    return PreparedTarget(target, backbone, site, split.probing, split.evaluation, split.evaluation.name, head)
+    return PreparedTarget(target, backbone, site, split.probing, split.evaluation, split.evaluation.name, head, first)
 
 
 def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:

@@ -1,6 +1,8 @@
-"""Codes of labelled images of both splits, for metrics that choose units or fit on one of them."""
+"""Codes of labelled images of other splits, for metrics that choose units or fit on one of them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from harness.activations.baseline import Baseline
 from harness.activations.pooled_codes import ImageCodes, LabelledCodes, PooledCodes
 from harness.activations.probing_images import ProbingImages
 from harness.cells.method_output import MethodCalls
+from harness.metrics.base import Metric
 from methods.base import Progress
 from methods.tracing import DEVICE, section, traced
 
@@ -28,7 +31,7 @@ class ImageCodesPass:
     """
 
     def __init__(self, calls: MethodCalls, baseline: Baseline, *, wanted: bool, progress: Progress) -> None:
-        self._probing = _probing_codes(calls, baseline, progress) if wanted else None
+        self._probing = _probing_codes(calls, baseline.probing, progress) if wanted else None
         self._evaluation = None if self._probing is None else PooledCodes(baseline.images)
 
     def update(self, image: Tensor, codes: Tensor, a: Tensor) -> None:
@@ -44,11 +47,22 @@ class ImageCodesPass:
 
 
 @traced("codes of probing images")
-def _probing_codes(calls: MethodCalls, baseline: Baseline, progress: Progress) -> LabelledCodes | None:
-    if baseline.probing is None:
+def _probing_codes(calls: MethodCalls, probing: ProbingImages | None, progress: Progress) -> LabelledCodes | None:
+    return None if probing is None else encoded(calls, probing, PooledCodes(probing.images), progress, "probing images")
+
+
+def first_set_codes(
+    calls: MethodCalls, first_set: ProbingImages | None, *, used: Iterable[type[Metric]], progress: Progress
+) -> LabelledCodes | None:
+    """Return the codes of the evaluation images of the set of the fit; None without any, or if no metric needs them.
+
+    Raises:
+        UserError: if ``encode`` breaks the contract.
+    """
+    if first_set is None or not any(metric.needs_first_set for metric in used):
         return None
-    pooled = PooledCodes(baseline.probing.images)
-    return encoded(calls, baseline.probing, pooled, progress, "probing images")
+    with section("codes of the first set"):
+        return encoded(calls, first_set, PooledCodes(first_set.images), progress, "images of the first set")
 
 
 def encoded(

@@ -32,6 +32,7 @@ from methods.raw_exceptions import is_a
 from results import CellRecord, ScoreRecord
 from results.boards.board import Column, digits_of
 from results.duration_text import duration_text
+from results.store.further_set import FURTHER_SET
 from results.store.outcomes import ImageOutcome
 
 #: Scores shown in the line of a finished cell, if it has them.
@@ -191,7 +192,15 @@ def _computed(
         fit_seconds=fit.seconds,
         fit_id=fit.fit_id,
         n_units=method.n_units,
-        notes=(*_file_notes(cell), *method.notes, *fit.notes, *evaluation.notes, *inputs.notes(), *warnings),
+        notes=(
+            *_further_set_notes(cell),
+            *_file_notes(cell),
+            *method.notes,
+            *fit.notes,
+            *evaluation.notes,
+            *inputs.notes(),
+            *warnings,
+        ),
         artifact=artifact,
         environment=environment,
     )
@@ -267,6 +276,11 @@ def _record(cell: Cell, context: CellContext, **outcome: Any) -> CellRecord:
         claims={key: getattr(spec, key) for key in CLAIMS},
         **outcome,
     )
+
+
+def _further_set_notes(cell: Cell) -> list[str]:
+    """Return the notes on a further image set, by which a reader of the store tells such a cell."""
+    return [note for note in cell.prepared.evaluation.notes if note.startswith(FURTHER_SET)]
 
 
 def _file_notes(cell: Cell) -> list[str]:

@@ -1,8 +1,8 @@
 """Activation maps of some units on their top images, for the people who look at them.
 
-The evaluation pass knows the top images of a unit only at its end, so the maps need the site's tokens of these images a
-second time. The network is run up to the site only. Maps measure nothing: no score depends on them, and they are not
-part of a cell's identity.
+The evaluation pass knows the top images of a unit only at its end. Of a small split it keeps all codes; of others the
+maps need the site's tokens of the top images a second time, for which the network is run up to the site only. Maps
+measure nothing: no score depends on them, and they are not part of a cell's identity.
 """
 
 from __future__ import annotations
@@ -24,8 +24,37 @@ from results.store.unit_maps import MAX_MAPS, MAX_SIDE, pack
 
 #: Size of a cell's maps before compression, in bytes.
 SIZE_LIMIT = 1 << 20
+#: Largest size of the codes that are kept for the maps, in bytes: 100 images of 257 tokens and 5000 units.
+KEPT_LIMIT = 512 << 20
 #: Levels of a map, which a reader can still tell apart. Fewer of them compress better.
 LEVELS = 16
+
+
+class KeptCodes:
+    """Codes of an evaluation pass, as long as all of them are within :data:`KEPT_LIMIT`.
+
+    Args:
+        n_images: number of images of the pass.
+    """
+
+    def __init__(self, n_images: int) -> None:
+        self._n_images = n_images
+        self._batches: list[tuple[Tensor, Tensor]] | None = []
+
+    def update(self, image: Tensor, codes: Tensor) -> None:
+        """Add a batch: image indices (B,), and codes (B, T, n_units)."""
+        if self._batches is None:
+            return
+        # On the device: the copies would wait for it. A GPU has this much memory.
+        if 4 * self._n_images * codes[0].numel() > KEPT_LIMIT:
+            self._batches = None
+        else:
+            self._batches.append((image, codes))
+
+    def take(self) -> list[tuple[Tensor, Tensor]] | None:
+        """Return the batches, which are then forgotten; None if they were too large."""
+        batches, self._batches = self._batches, None
+        return batches
 
 
 def unit_maps(
@@ -35,6 +64,7 @@ def unit_maps(
     ms_score: np.ndarray | None,
     *,
     runs_network: bool = True,
+    kept: KeptCodes | None = None,
     progress: Progress = no_progress,
 ) -> pd.DataFrame:
     """Return the maps of some alive units, within :data:`SIZE_LIMIT`.
@@ -47,6 +77,7 @@ def unit_maps(
         statistics: of the units on the evaluation split.
         ms_score: (n_units,) of each unit, NaN if undefined; None if it was not measured.
         runs_network: False: of a method that reads the layer's output, from the stored outputs.
+        kept: codes of the pass; they are computed again if there are none.
 
     Returns:
         The columns ``unit``, ``side``, ``maps`` and ``peaks`` of the table ``unit_maps``.
@@ -64,10 +95,10 @@ def unit_maps(
         scale = statistics.maximum[torch.from_numpy(chosen)]
         images = np.unique(top)
         done = 0
-        for index, x in _inputs(calls, baseline, images, runs_network):
+        batches = None if kept is None else kept.take()
+        for index, encoded in _codes(calls, baseline, images, runs_network) if batches is None else batches:
             with torch.inference_mode():
-                codes = calls.encode(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-                codes = codes[:, grid][:, :, torch.from_numpy(chosen)].float().cpu()
+                codes = encoded[:, grid][:, :, torch.from_numpy(chosen)].float().cpu()
             levels = _levels(codes, scale, fine, side)
             for row, image in enumerate(index.tolist()):
                 rank, unit = np.nonzero(top == image)
@@ -82,6 +113,16 @@ def unit_maps(
             "peaks": list(statistics.peak_histogram()[chosen]),
         }
     )
+
+
+def _codes(
+    calls: MethodCalls, baseline: Baseline, images: np.ndarray, runs_network: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield image indices (B,) and codes (B, T, n_units), of some images."""
+    for index, x in _inputs(calls, baseline, images, runs_network):
+        with torch.inference_mode():
+            codes = calls.encode(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        yield index, codes
 
 
 def _inputs(

@@ -112,6 +112,8 @@ class ChildRates(NamedTuple):
     """Shares of the images of one class."""
 
     parent: int
+    unit: int
+    """unit of the class, chosen on the probing images"""
     absorbed: float
     """images on which the parent's unit is silent and the class's own unit is active"""
     missed: float
@@ -148,7 +150,8 @@ class Absorption(Metric):
     difference, which also grows with the quality of the classes' units; ``absorption_missed``, the share of images on
     which the parent's unit is silent, absorbed or not; and ``absorption_rate``, ViSAEBench's M7 on the evaluation
     images, which needs three classes of a parent. The standard error is over classes, clustered by parent. Details: the
-    AUROC of the parents' units on the evaluation images; if these units tell nothing, the rest means little. Of more
+    AUROC of the parents' units on the evaluation images; if these units tell nothing, the rest means little. If all K
+    classes of a parent absorb it, the value is (K - 1) / K: its best unit is then that of one of them. Of more
     than 50 parents, those with the most probing images are used. The metric is skipped for images without a class
     hierarchy.
     """
@@ -277,7 +280,7 @@ def child_rates(
             rows = test.codes[test.labels == number]
             silent, active = rows[:, parent.unit] <= parent.threshold, rows[:, unit] > threshold
             shares = (float(each.double().mean()) for each in (silent & active, silent, active))
-            rates.append(ChildRates(parent.parent, *shares))
+            rates.append(ChildRates(parent.parent, unit, *shares))
         made.append(rates)
     return made
 

@@ -76,6 +76,8 @@ class Outcome:
     """Codes of labelled images of both splits, if a metric needs them."""
     altered_codes: Callable[[Alteration, Split], LabelledCodes] | None = None
     """Returns the codes of a split's images after an alteration. Each call takes a pass over them."""
+    first_set_codes: LabelledCodes | None = None
+    """Codes of labelled evaluation images of the set of the fit, on a further set and if a metric needs them."""
     notes: list[str] = field(default_factory=list)
     """Notes that metrics add, for the reader of the cell."""
 
@@ -135,6 +137,10 @@ class Metric(ABC):
 
     needs_image_codes: ClassVar[bool] = False
     """True if the metric reads :attr:`Outcome.image_codes`, for which the probing images are encoded too."""
+
+    needs_first_set: ClassVar[bool] = False
+    """True if the metric is measured on further image sets only and reads :attr:`Outcome.first_set_codes`. The
+    evaluation images of the set of the fit are then part of the cell's identity."""
 
     needs_hierarchy: ClassVar[bool] = False
     """True if the metric reads the class hierarchy of the images, which is then part of the cell's identity."""

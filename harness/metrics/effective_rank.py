@@ -29,9 +29,16 @@ def effective_rank(d: Tensor) -> float:
     checked_atoms(d)  # raises for an invalid shape or values
     # Of all atoms together: the rank does not depend on their common scale, but on their lengths.
     rows = in_range(d.cpu().reshape(1, -1)).reshape(d.shape)
+    if not bool(((rows != 0).sum(1) > 1).any()):
+        # Each row is along an axis, as what the sub-units of a neuron write: the columns are orthogonal.
+        return _spread(rows.norm(dim=0))
     # The triangular factor has the same singular values and at most as many rows as columns.
     triangular = torch.linalg.qr(rows, mode="r").R if len(rows) > rows.shape[1] else rows
-    singular = torch.linalg.svdvals(triangular)
+    return _spread(torch.linalg.svdvals(triangular))
+
+
+def _spread(singular: Tensor) -> float:
+    """Return the exponential of the entropy of singular values; NaN if all are zero."""
     total = float(singular.sum())
     if not total > 0:
         return math.nan

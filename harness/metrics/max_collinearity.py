@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-from harness.metrics.dictionary import directions, writing_directions
+from harness.metrics.dictionary import checked_atoms, directions, writing_directions
 
 
 def max_collinearity(d: Tensor) -> float:
@@ -24,22 +24,37 @@ def max_collinearity(d: Tensor) -> float:
     Raises:
         UserError: if ``d`` is not a matrix, or contains NaN or infinity.
     """
+    if has_equal_rows(d):
+        return 1.0
     nearest = nearest_cosines(d)
     return float(nearest.max()) if len(nearest) > 1 else math.nan
 
 
-def nearest_cosines(d: Tensor, *, block_rows: int = 2048) -> Tensor:
+def has_equal_rows(d: Tensor) -> bool:
+    """Return True if two atoms of ``d`` (K, d) are equal and not zero, such as what two sub-units of a neuron write.
+
+    Raises:
+        UserError: if ``d`` is not a matrix, or contains NaN or infinity.
+    """
+    rows, alive = checked_atoms(d)
+    written = [row.tobytes() for row in rows[alive].numpy()]
+    return len(set(written)) < len(written)
+
+
+def nearest_cosines(d: Tensor, *, block_rows: int = 512) -> Tensor:
     """Return the largest ``|cos|`` of each atom of ``d`` (K, d) with another, (K',) float64, without zero atoms.
 
-    At most ``block_rows`` rows of the similarity matrix are in memory at once.
+    Each pair is compared once, and at most ``block_rows`` rows of the similarity matrix are in memory at once.
     """
     rows = directions(d)
     nearest = torch.zeros(len(rows), dtype=torch.float64)
     for start in range(0, len(rows), block_rows):
-        block = (rows[start : start + block_rows] @ rows.T).abs()
-        block[torch.arange(len(block)), torch.arange(start, start + len(block))] = 0
-        nearest[start : start + block_rows] = block.amax(1).clamp_max(1)
-    return nearest
+        block = (rows[start : start + block_rows] @ rows[start:].T).abs_()
+        block.fill_diagonal_(0)
+        stop = start + len(block)
+        nearest[start:stop] = torch.maximum(nearest[start:stop], block.amax(1))
+        nearest[stop:] = torch.maximum(nearest[stop:], block[:, len(block) :].amax(0))
+    return nearest.clamp_max(1)
 
 
 #: Levels of the reported quantiles.

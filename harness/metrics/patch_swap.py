@@ -66,7 +66,7 @@ class PatchSwap(Metric):
 
     id = "patch_swap"
     title = "retention of swapped patches"
-    reference = "after Gupta and Kumar 2025 (arXiv 2508.16950), causal patch swaps; docs/further-metrics.md"
+    reference = "after Gupta and Kumar 2025 (arXiv 2508.16950), causal patch swaps; docs/probing.md"
     default = False
 
     @classmethod

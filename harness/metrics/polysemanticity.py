@@ -1,7 +1,8 @@
 """Polysemanticity index: degree to which a unit's top images form groups of different meaning.
 
-This is an interpretation of the index of Gupta and Kumar, whose formulas were not available: cluster geometry x label
-alignment x distinctness of a unit's top embeddings, each measured relative to random image sets of the same size.
+This is an interpretation of the index of Gupta and Kumar, of which only the abstract was available: cluster geometry x
+label alignment x distinctness of a unit's top embeddings, each measured relative to random image sets of the same size.
+docs/metrics.md lists what is stated there and what is a guess.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class Polysemanticity(Metric):
     title = "polysemanticity index (our reading)"
     unit = ""
     direction = "lower"
-    reference = "our reading of Gupta and Kumar: cluster geometry x label alignment x distinctness, null-calibrated"
+    reference = "our reading of the abstract of Gupta and Kumar 2025 (arXiv 2508.16950); docs/metrics.md"
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:

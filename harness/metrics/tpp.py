@@ -193,11 +193,23 @@ def class_probes(train: LabelledCodes, classes: Sequence[int]) -> tuple[Tensor, 
 
 def ranked_by_effect(train: LabelledCodes, classes: Sequence[int], directions: Tensor, weights: Tensor) -> Tensor:
     """Return the units (C, n_units) in descending order of what their ablation takes from each class's probe."""
+    return effects_on_probes(train, classes, directions, weights).argsort(dim=1, descending=True, stable=True)
+
+
+def effects_on_probes(train: LabelledCodes, classes: Sequence[int], directions: Tensor, weights: Tensor) -> Tensor:
+    """Return the effect (C, n_units) of each unit on the logit of each class's probe: images of the class less others.
+
+    Args:
+        train: images to fit on.
+        classes: C classes.
+        directions: (n_units, d_out) float64, as of :func:`unit_directions`.
+        weights: (C, d_out) float64, as of :func:`class_probes`.
+    """
     codes = train.mean_codes.double()
     contrast = torch.stack(
         [codes[train.labels == number].mean(0) - codes[train.labels != number].mean(0) for number in classes]
     )
-    return (contrast * (weights @ directions.T)).argsort(dim=1, descending=True, stable=True)
+    return contrast * (weights @ directions.T)
 
 
 def balanced_accuracies(x: Tensor, labels: Tensor, classes: Sequence[int], weights: Tensor, biases: Tensor) -> Tensor:

@@ -14,33 +14,49 @@ from harness.metrics.base import METRICS, Metric, Outcome, Score
 from harness.metrics.max_collinearity import quantiles
 
 TOP = 16
+# Most images whose incidence matrix is dense, and rows of the matrix of indices at once: 512 x 24,576 are 50 MB.
+_DENSE_UP_TO, _ROWS = 2048, 512
 
 
-def nearest_overlaps(top_image: Tensor, top_value: Tensor, *, parents: Tensor | None = None) -> Tensor:
-    """Return the largest Jaccard index of each unit's images with another unit's, (U,) float64.
+def nearest_overlaps(top_image: Tensor, top_value: Tensor, *, parents: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the largest Jaccard index of each unit's images with another unit's, and with another neuron's.
 
-    Of the ``top_image`` indices (K, U), only those with a positive ``top_value`` (K, U) count. With ``parents`` (U,),
-    the int64 neuron of each unit, only units of different neurons are compared.
+    Of the ``top_image`` indices (K, U), only those with a positive ``top_value`` (K, U) count.
+
+    Args:
+        top_image: (K, U) int64 image indices.
+        top_value: (K, U).
+        parents: (U,) int64 neuron of each unit; None: each unit is one.
+
+    Returns:
+        Two (U,) float64. Without ``parents`` both are equal.
     """
     n_units = top_image.shape[1]
+    nearest, across = np.zeros(n_units), np.zeros(n_units)
     if n_units < 2:
-        return torch.zeros(n_units, dtype=torch.float64)
+        return torch.from_numpy(nearest), torch.from_numpy(across)
     used = (top_value > 0).numpy()
     units = np.broadcast_to(np.arange(n_units), used.shape)[used]
-    images = top_image.numpy()[used]
-    shape = (n_units, int(images.max(initial=0)) + 1)
+    # Renumbered, as units of a large split have few images in common.
+    columns, images = np.unique(top_image.numpy()[used], return_inverse=True)
+    shape = (n_units, max(len(columns), 1))
     member = scipy.sparse.csr_matrix((np.ones(len(units), dtype=np.float32), (units, images)), shape=shape)
     sizes = np.asarray(member.sum(1))[:, 0]
-    nearest = np.zeros(n_units)
-    owners = np.arange(n_units) if parents is None else parents.numpy()
-    for start in range(0, n_units, 1024):
-        stop = min(start + 1024, n_units)
-        shared = (member[start:stop] @ member.T).toarray()
-        union = sizes[start:stop, None] + sizes[None] - shared
-        jaccard = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-        jaccard[owners[start:stop, None] == owners[None]] = 0
+    # Few images: a dense product of these small integers is as exact, and faster.
+    dense = member.toarray() if shape[1] <= _DENSE_UP_TO else None
+    owners = None if parents is None else parents.numpy()
+    for start in range(0, n_units, _ROWS):
+        stop = min(start + _ROWS, n_units)
+        shared = (member[start:stop] @ member.T).toarray() if dense is None else dense[start:stop] @ dense.T
+        union = sizes[start:stop, None] + sizes[None]
+        union -= shared
+        jaccard = np.divide(shared, union, out=shared, where=union > 0)
+        jaccard[np.arange(stop - start), np.arange(start, stop)] = 0
         nearest[start:stop] = jaccard.max(1)
-    return torch.from_numpy(nearest)
+        if owners is not None:
+            jaccard[owners[start:stop, None] == owners[None]] = 0
+            across[start:stop] = jaccard.max(1)
+    return torch.from_numpy(nearest), torch.from_numpy(nearest if owners is None else across)
 
 
 @METRICS.register()
@@ -66,19 +82,18 @@ class UnitOverlap(Metric):
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         alive = outcome.units.alive
         image, value = outcome.units.top_image[:TOP, alive], outcome.units.top_value[:TOP, alive]
-        nearest = nearest_overlaps(image, value)
+        parents = outcome.method.parents
+        neurons = None if parents is None else parents.cpu()[alive]
+        nearest, across = nearest_overlaps(image, value, parents=neurons)
         column = np.full(len(alive), np.nan)
         column[alive.numpy()] = nearest.numpy()
         outcome.unit_columns["redundancy"] = column
         n = len(nearest)
         details: dict[str, Any] = {"quantiles": quantiles(nearest) if n else {}}
-        parents, across = outcome.method.parents, None
-        if parents is not None and n:
-            neurons = parents.cpu()[alive]
-            across = nearest_overlaps(image, value, parents=neurons)
+        if neurons is not None and n:
             details["nearest_is_another_neurons"] = float(((across >= nearest) & (nearest > 0)).double().mean())
         yield self.score(float(nearest.mean()), n)._replace(details=details)
         yield Score("unique_units", float((nearest < 0.5).double().mean()), n, direction="higher")
-        if across is not None:
+        if neurons is not None and n:
             spread = {"quantiles": quantiles(across)}
             yield Score("unit_overlap_across", float(across.mean()), n, direction="lower", details=spread)

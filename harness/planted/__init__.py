@@ -6,7 +6,8 @@ mix them. Its images (:mod:`harness.planted.images`) store the layer's inputs as
 On real photographs (:mod:`harness.planted.photographs`), concepts are clusters of real tokens, and each planted neuron
 is the sum of linear readouts of two of them.
 
-Importing this package registers the methods ``oracle`` (the true parts) and ``collapsed`` (one of them, repeated).
+Importing this package registers the methods ``oracle`` (the true parts), ``collapsed`` (one of them, repeated) and
+``absorbing`` (parents that are silent on some of their children).
 """
 
 from __future__ import annotations
@@ -15,5 +16,8 @@ from methods import METHODS
 
 METHODS.add("oracle", "harness.planted.oracle:Oracle", description="the planted parts themselves")
 METHODS.add("collapsed", "harness.planted.oracle:Collapsed", description="one planted part, repeated")
+METHODS.add(
+    "absorbing", "harness.planted.absorbing:Absorbing", description="planted parents, silent on some of their children"
+)
 
 __all__: list[str] = []

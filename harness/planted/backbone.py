@@ -72,8 +72,9 @@ def truth(of: World) -> Truth:
             )
         return of.strengths[[number_of(record) for record in baseline.images.records]]
 
-    parts = None if of.setting.superposed else _parts(of)
-    return Truth(of.setting.n_concepts, of.patterns @ of.weight.T, strengths, parts, of.patterns)
+    parts = _parts(of) if of.setting.has_parts else None
+    parent_of = of.parent_of if of.setting.children else None
+    return Truth(of.setting.n_concepts, of.patterns @ of.weight.T, strengths, parts, of.patterns, parent_of)
 
 
 def _parts(of: World) -> TrueParts:

@@ -26,6 +26,7 @@ RECOVERY_SCORES = (*QUESTIONS, "recovery_separated", "recovery", "recovery_rando
 KINDS = {
     "mixtures": "synthetic neurons that mix concepts with separate inputs; chance: random splits",
     "superposition": "more synthetic concepts than neurons, on shared inputs; chance: random dictionaries",
+    "hierarchy": "synthetic children and parents, on separate inputs; chance: random dictionaries",
     "photographs": "sums of readouts of two clusters of real tokens; chance: random splits",
 }
 
@@ -37,6 +38,7 @@ LEFT_OUT = (
 
 ORACLE = "oracle"
 COLLAPSED = "collapsed"
+ABSORBING = "absorbing"
 
 
 @dataclass
@@ -60,8 +62,10 @@ class LayerResults:
 
     @property
     def compared(self) -> list[str]:
-        """Labels of the methods to compare, without the truth and the collapsed truth."""
-        return [label for label in self.values.index if label not in (self.truth, self.collapsed)]
+        """Labels of the methods to compare, without the truth and what is made of it."""
+        made_of_truth = {self.truth, self.collapsed}
+        made_of_truth |= {label for label, method in self.methods.items() if method == ABSORBING}
+        return [label for label in self.values.index if label not in made_of_truth]
 
     @property
     def setting(self) -> str:
@@ -73,6 +77,8 @@ class LayerResults:
         """One of :data:`KINDS`."""
         if self.setting in PHOTOGRAPHS:
             return "photographs"
+        if SETTINGS[self.setting].children:
+            return "hierarchy"
         return "superposition" if SETTINGS[self.setting].superposed else "mixtures"
 
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from harness.datasets.base import ImageRecord, ImageSet, Reader
+from harness.datasets.hierarchy import ClassHierarchy
 from harness.errors import UserError
 from harness.planted.world import LARGEST, SETTINGS, World, world
 
@@ -42,6 +43,8 @@ class DrawnReader(Reader):
 def load(identifier: str) -> ImageSet:
     """Load the images of the world ``identifier``. The class of an image is its main concept.
 
+    The parents of a hierarchical world are the class hierarchy.
+
     Raises:
         UserError: if the identifier is missing, unknown, or contains a seed.
     """
@@ -58,8 +61,18 @@ def load(identifier: str) -> ImageSet:
     records = tuple(
         ImageRecord(f"{number:05d}.png", Path(f"{number:05d}.png"), int(label)) for number, label in enumerate(of.main)
     )
-    classes = tuple(f"concept {number:02d}" for number in range(of.setting.n_concepts))
-    return ImageSet(f"planted:{identifier}", records, classes, DrawnReader(of))
+    classes = tuple(f"concept {number:02d}" for number in range(of.setting.n_classes))
+    return ImageSet(f"planted:{identifier}", records, classes, DrawnReader(of), class_hierarchy=_hierarchy(of))
+
+
+def _hierarchy(of: World) -> ClassHierarchy | None:
+    """Return the parents above the classes; None for a world without a hierarchy."""
+    setting = of.setting
+    if not setting.children:
+        return None
+    parents = tuple(f"parent {number}" for number in range(setting.n_parents))
+    parent_of = (of.parent_of[: setting.n_classes] - setting.n_classes).tolist()
+    return ClassHierarchy(parents, tuple(parent_of), (-1,) * len(parents))
 
 
 def number_of(record: ImageRecord) -> int:

@@ -39,9 +39,11 @@ class Truth:
     strengths: Callable[[Baseline], Tensor]
     """function that returns (n_images, T, C): the strength of each concept on each token of an evaluation split"""
     parts: TrueParts | None = None
-    """parts of the neurons; None in superposition, where a neuron is not a sum of a few parts"""
+    """parts of the neurons; None if every neuron reads all concepts"""
     patterns: Tensor | None = None
     """(C, d_in) contribution of a concept of strength 1 to the layer's input, or None if it is not known"""
+    parent_of: Tensor | None = None
+    """(C,) int64 parent concept of each concept, -1 for parents; None without a hierarchy of concepts"""
     _cached_strengths: dict[str, Tensor] = field(default_factory=dict)
     _cached_levels: dict[Hashable, float] = field(default_factory=dict)
 

@@ -3,7 +3,9 @@
 A token's concepts have strengths s (C,), mostly 0. Its input is ``q = max(0, s @ patterns + noise)``, and the layer
 computes ``a = W q + b``. In a world of *groups*, each concept has separate input dimensions, and a neuron's weights are
 large on the groups of its ``mixed`` concepts and small elsewhere. In *superposition*, concepts share dimensions, there
-are more concepts than neurons, and every neuron reads all of them.
+are more concepts than neurons, and every neuron reads all of them. In a *hierarchy*, concepts have separate input
+dimensions, every neuron reads all of them, and a concept is a child or the parent of ``children`` others: a parent is
+active where one of its children is, with a strength of its own.
 """
 
 from __future__ import annotations
@@ -52,6 +54,10 @@ class WorldSetting:
     """Probability that a concept activates its partner too (concepts 0 and 1 are partners, 2 and 3, ...)."""
     superposed: int = 0
     """0 for a world of groups, otherwise the number of active concepts per token in superposition."""
+    others: float = 0.2
+    """Share of an image's tokens with another concept than the main one."""
+    children: int = 0
+    """0 for a world without a hierarchy, otherwise the number of children per parent. Parents are the last concepts."""
     patch: int = 8
     """Side of one token in pixels; ``d_in = 3 * patch ** 2``."""
     grid: int = 4
@@ -67,6 +73,20 @@ class WorldSetting:
     def n_tokens(self) -> int:
         return self.grid**2
 
+    @property
+    def n_parents(self) -> int:
+        return self.n_concepts // (self.children + 1) if self.children else 0
+
+    @property
+    def n_classes(self) -> int:
+        """Number of concepts that can be the main one of an image: all but the parents."""
+        return self.n_concepts - self.n_parents
+
+    @property
+    def has_parts(self) -> bool:
+        """True if a neuron is a sum of parts: it mixes few concepts, with separate inputs."""
+        return not self.superposed and not self.children
+
 
 SETTINGS = {
     setting.name: setting
@@ -79,6 +99,23 @@ SETTINGS = {
         WorldSetting("correlated", "two concepts per neuron, partners together half of the time", together=0.5),
         WorldSetting(
             "superposition", "40 concepts in 24 neurons, 3 per token", n_concepts=40, group=8, patch=4, superposed=3
+        ),
+        # At 1 % noise, the sparse regression of the oracle gives exactly 0 to a concept that is not active.
+        WorldSetting(
+            "hierarchical",
+            "12 children of 4 parents, 1 % noise",
+            n_concepts=16,
+            group=12,
+            noise=0.01,
+            others=0.0,
+            children=3,
+        ),
+        WorldSetting(
+            "hierarchical_mixed",
+            "12 children of 4 parents, a fifth of the tokens of another child, 5 % noise",
+            n_concepts=16,
+            group=12,
+            children=3,
         ),
     )
 }
@@ -135,7 +172,7 @@ class World:
         """(d_out, d_in) weights of the layer."""
         setting, generator = self.setting, self._generator("weights", self.seed)
         weight = torch.randn(setting.d_out, setting.d_in, generator=generator)
-        if setting.superposed:
+        if not setting.has_parts:
             return weight
         drawn = 0.5 + torch.rand(setting.d_out, setting.d_in, generator=generator)
         weight = LEAK * weight
@@ -148,8 +185,17 @@ class World:
 
     @cached_property
     def bias(self) -> Tensor:
-        """(d_out,) biases of the layer: with groups -1, so a neuron is off on tokens without any of its concepts."""
-        return torch.full((self.setting.d_out,), -1.0 if not self.setting.superposed else 0.0)
+        """(d_out,) biases of the layer: with parts -1, so a neuron is off on tokens without any of its concepts."""
+        return torch.full((self.setting.d_out,), -1.0 if self.setting.has_parts else 0.0)
+
+    @cached_property
+    def parent_of(self) -> Tensor:
+        """(C,) int64 parent concept of each concept, -1 for parents and without a hierarchy."""
+        setting = self.setting
+        parent_of = torch.full((setting.n_concepts,), -1)
+        if setting.children:
+            parent_of[: setting.n_classes] = setting.n_classes + torch.arange(setting.n_classes) // setting.children
+        return parent_of
 
     # ---- images
 
@@ -157,17 +203,18 @@ class World:
     def main(self) -> Tensor:
         """(n_images,) int64 main concept of each image, which is its class."""
         setting = self.setting
-        shares = 1.0 / torch.arange(1, setting.n_concepts + 1, dtype=torch.float64) ** setting.zipf
+        shares = 1.0 / torch.arange(1, setting.n_classes + 1, dtype=torch.float64) ** setting.zipf
         edges = (shares / shares.sum()).cumsum(0)
         middle = (torch.arange(setting.n_images, dtype=torch.float64) + 0.5) / setting.n_images
-        return torch.searchsorted(edges, middle).clamp_max(setting.n_concepts - 1)
+        return torch.searchsorted(edges, middle).clamp_max(setting.n_classes - 1)
 
     @cached_property
     def strengths(self) -> Tensor:
         """(n_images, T, C) strength of each concept on each token: 0, or 0.5 to 1.
 
-        Half of an image's tokens have its main concept, a fifth another one, and the others none. In superposition,
-        ``superposed - 1`` further concepts are active on each token.
+        Half of an image's tokens have its main concept, a fifth (``others``) another one, and the rest none. In
+        superposition, ``superposed - 1`` further concepts are active on each token. In a hierarchy, the parent of an
+        active concept is active too.
         """
         setting, generator = self.setting, self._generator("tokens")
         n, t, c = setting.n_images, setting.n_tokens, setting.n_concepts
@@ -175,7 +222,7 @@ class World:
         # The other concept is drawn with the frequencies of the main concepts.
         other = self.main[torch.randint(n, (n, t), generator=generator)]
         first = torch.where(kind < 0.5, self.main[:, None], other)
-        on = torch.zeros(n, t, c).scatter_(2, first[..., None], (kind < 0.7).float()[..., None])
+        on = torch.zeros(n, t, c).scatter_(2, first[..., None], (kind < 0.5 + setting.others).float()[..., None])
         if setting.superposed:
             further = torch.rand(n, t, c, generator=generator) * (1 - on)
             further.scatter_(2, first[..., None], -1.0)
@@ -184,6 +231,8 @@ class World:
             brought = torch.rand(n, t, c, generator=generator) < setting.together
             partner = torch.arange(c) ^ 1
             on = torch.maximum(on, on[..., partner] * brought)
+        if setting.children:
+            on[..., setting.n_classes :] = on[..., : setting.n_classes].unflatten(2, (-1, setting.children)).amax(3)
         return on * (0.5 + 0.5 * torch.rand(n, t, c, generator=generator))
 
     @cached_property

@@ -73,6 +73,9 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
     "probing": {
         "sparse_probe_k": Lead("sparse probe", "accuracy of probes of the class with 1 to 16 units", "images"),
         "probe_dense": Lead("dense probe", "accuracy of a probe of the class with all units", "images"),
+        "probe_transfer": Lead(
+            "probe transfer", "accuracy of a probe with all units that was fitted on the first image set", "images"
+        ),
         "robust_corruption": Lead(
             "probe, corrupted images", "accuracy on corrupted images of a probe of the class with all units", "images"
         ),
@@ -86,6 +89,11 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
             "targeted perturbation",
             "fall of a class's probe by ablating its units, less that of other probes",
             "classes",
+        ),
+        "scr": Lead(
+            "spurious correlation removed",
+            "share of a probe's bias by a spurious attribute that goes by ablating its units; 0 is no change, 1 all",
+            "biased probes",
         ),
         "absorption": Lead(
             "absorption", "share of images on which the unit of a class silences that of its parent", "classes"
@@ -136,6 +144,10 @@ _NAMES: Mapping[str, str] = {
     "sparse_probe_excess": "sparse probe, less random units",
     "probe_dense_layer": "dense probe on the layer",
     "probe_dense_gain": "dense probe, less that on the layer",
+    "probe_transfer_layer": "probe transfer on the layer",
+    "probe_transfer_gain": "probe transfer, less that on the layer",
+    "probe_transfer_drop": "accuracy on the first image set, less that on this one",
+    "probe_transfer_gain_change": "gain of codes on this set, less that on the first",
     "robust_corruption_layer": "probe on the layer, corrupted images",
     "robust_corruption_gain": "probe on corrupted images, less that on the layer",
     "robust_labels_layer": "probe on the layer, wrong labels",
@@ -146,6 +158,10 @@ _NAMES: Mapping[str, str] = {
     "tpp_5": "targeted perturbation, 5 units",
     "tpp_20": "targeted perturbation, 20 units",
     "tpp_random": "targeted perturbation, random units",
+    "scr_2": "spurious correlation removed, 2 units",
+    "scr_5": "spurious correlation removed, 5 units",
+    "scr_20": "spurious correlation removed, 20 units",
+    "scr_random": "spurious correlation removed, random units",
     "absorption_null": "absorption at chance",
     "absorption_excess": "absorption above chance",
     "absorption_missed": "images on which the parent's unit is silent",

@@ -1,19 +1,22 @@
 """Transfer of units: what the units of one fit do on a second image set.
 
 Cells that share a fit and differ in their evaluation images are compared unit by unit: a unit that keeps its meaning is
-alive on both sets, has a similar rank among the others by its MS score, and gets the same concept label.
+alive on both sets, has a similar rank among the others by its MS score, and gets the same concept label. Beside these
+are the probes that the cells were measured with (:mod:`results.comparison.transfer_probes`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from results.comparison.transfer_probes import ProbeTransfers, probe_transfers
 from results.store import Store
+from results.store.further_set import is_on_further_set
 from results.store.labels import LEVEL, unit_labels
 
 #: Bootstrap resamples, and fewest units of a rank correlation.
@@ -29,7 +32,7 @@ class Transfer(NamedTuple):
     token_seed: int | None
     init_seed: int | None
     first: str
-    """image set of the cell that was computed first"""
+    """image set on which the method was fitted"""
     second: str
     first_cell: str
     second_cell: str
@@ -54,10 +57,15 @@ class Transfer(NamedTuple):
     label_chance: float
     """the same if the labels of the second set were permuted among these units"""
     n_labelled: int
+    fitted_on_first: bool
+    """False if the fit has no cell on its own set: the set that was measured first takes its place"""
+    probes: ProbeTransfers
 
 
 def transfers(store: Store, *, seed: int = 0) -> list[Transfer]:
-    """Return all pairs of image sets of each fit in a store, the set that was measured first beside each other one.
+    """Return all pairs of image sets of each fit in a store: the set of the fit beside each other one.
+
+    Of several cells on the set of the fit, and if there is none, the one that was computed first is taken.
 
     Args:
         store: the store.
@@ -70,12 +78,30 @@ def transfers(store: Store, *, seed: int = 0) -> list[Transfer]:
     cells = cells[(cells["status"] == "finished") & cells["fit_id"].notna()]
     made = []
     for _, group in cells.groupby(["backbone", "site", "fit_id"], sort=False):
-        unique = group.drop_duplicates("evaluation_fingerprint").to_dict("records")
-        made += [_transfer(store, unique[0], other, seed) for other in unique[1:]]
+        by_set = group.groupby("evaluation_fingerprint", sort=False, dropna=False)
+        sides = [_Side(cells.to_dict("records")) for _, cells in by_set]
+        # False sorts before True, and sets of one kind keep their order.
+        first, *others = sorted(sides, key=lambda side: side.is_further)
+        made += [_transfer(store, first, other, seed) for other in others]
     return made
 
 
-def _transfer(store: Store, first: dict[str, Any], second: dict[str, Any], seed: int) -> Transfer:
+class _Side(NamedTuple):
+    """Cells of one fit on one image set. They differ in their metrics."""
+
+    cells: list[dict[str, Any]]
+
+    @property
+    def is_further(self) -> bool:
+        return any(is_on_further_set(cell) for cell in self.cells)
+
+    @property
+    def ids(self) -> list[str]:
+        return [str(cell["cell_id"]) for cell in self.cells]
+
+
+def _transfer(store: Store, first_side: _Side, second_side: _Side, seed: int) -> Transfer:
+    first, second = first_side.cells[0], second_side.cells[0]
     sides = [store.units(cell["cell_id"]).drop_duplicates("unit").set_index("unit") for cell in (first, second)]
     units = sides[0].index.intersection(sides[1].index)
     one, two = (side.loc[units] for side in sides)
@@ -112,6 +138,8 @@ def _transfer(store: Store, first: dict[str, Any], second: dict[str, Any], seed:
         same_label=same,
         label_chance=chance,
         n_labelled=n_labelled,
+        fitted_on_first=not first_side.is_further,
+        probes=probe_transfers(store, first_side.ids, second_side.ids),
     )
 
 
@@ -170,9 +198,10 @@ def _above_null(labels: pd.DataFrame) -> pd.Series:
 
 
 def as_json(made: list[Transfer]) -> Iterator[dict[str, Any]]:
-    """Yield one object per comparison. NaN becomes None."""
+    """Yield one object per comparison, with an object of the probes in it. NaN becomes None."""
     for each in made:
-        yield {
-            name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in each._asdict().items()
-        }
+        yield {**_plain(each._asdict()), "probes": _plain(each.probes._asdict())}
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in fields.items()}

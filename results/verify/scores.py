@@ -21,6 +21,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys(("max_collinearity", "min_distinctness"), _UNIT),
     **dict.fromkeys(("nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"), _UNIT),
     **dict.fromkeys(("polysemanticity", "polysemanticity_null"), _UNIT),
+    # Differences of two differences of shares.
+    **dict.fromkeys(("tpp", "tpp_2", "tpp_5", "tpp_20", "tpp_random", "probe_transfer_gain_change"), (-2.0, 2.0)),
     **dict.fromkeys(("kl", "l0", "expansion_factor", "efficiency_ratio", "parameters", "macs"), _POSITIVE),
     "encode_macs": _POSITIVE,
     "effective_rank": (1.0, math.inf),
@@ -33,8 +35,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
 }
 #: Metrics that are adjusted for a chance level are below 0 if worse than chance.
 ADJUSTED = "_adjusted"
-#: Differences of two fractions.
-DIFFERENCES = ("_gap", "_gain", "_excess", "_change")
+#: Fractions that are differences of two shares.
+DIFFERENCES = ("_gap", "_gain", "_excess", "_drop", "_change")
 #: Shares of counted objects: value times n is a whole number.
 COUNTED = ("accuracy", "agreement", "alive_fraction")
 

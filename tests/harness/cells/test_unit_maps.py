@@ -36,11 +36,17 @@ def codes_of(method: Method, world: CheckWorld) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", ["pca", "random_dictionary"])
-@pytest.mark.parametrize("from_pixels", [False, True])
-def test_maps_are_the_codes_on_the_top_images(name: str, from_pixels: bool, world: CheckWorld) -> None:
+@pytest.mark.parametrize("source", ["kept codes", "states", "pixels"])
+def test_maps_are_the_codes_on_the_top_images(
+    name: str, source: str, world: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     method = world.fitted[name]
+    if source == "kept codes":
+        monkeypatch.setattr(module, "_codes", None)  # would encode again
+    else:
+        monkeypatch.setattr(module, "KEPT_LIMIT", 0)
     baseline = world.baseline
-    if from_pixels:
+    if source == "pixels":
         baseline = dataclasses.replace(baseline, passes=dataclasses.replace(baseline.passes, states=None))
     evaluation = evaluate(method, baseline, [METRICS.get("ms_score")])
     assert evaluation.unit_maps is not None

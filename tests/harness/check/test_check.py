@@ -49,7 +49,8 @@ def marked(names: list[str], slow: tuple[str, ...]) -> list[object]:
 
 # It needs a file of weights, whose layer is not the small one: tests/methods/pretrained checks it on such a file. The
 # other two need a layer with a known truth, and are there once the planted worlds are imported: tests/harness/planted.
-CHECKED_METHODS = [name for name in methods.names() if name not in ("pretrained_sae", "oracle", "collapsed")]
+NEED_A_TRUTH = ("oracle", "collapsed", "absorbing")
+CHECKED_METHODS = [name for name in methods.names() if name not in ("pretrained_sae", *NEED_A_TRUTH)]
 
 
 @pytest.mark.parametrize("name", marked(CHECKED_METHODS, SLOW_METHODS))

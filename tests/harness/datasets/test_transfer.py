@@ -15,6 +15,7 @@ from harness.datasets.transfer import transferred
 from harness.errors import UserError
 from harness.suites import load_suite, with_settings
 from results import open_store
+from results.store.further_set import FURTHER_SET
 
 
 def made(folder: Path, classes: dict[str, int], seed: int) -> ImageSet:
@@ -34,7 +35,8 @@ def test_classes_correspond_by_name_and_others_have_no_label(tmp_path: Path) -> 
     images = transferred(other, probing, 100)
     assert images.classes == probing.classes == ("bird", "dog") and len(images) == 8
     assert images.labels.tolist() == [-1] * 3 + [1] * 5
-    assert "1 of its 2 classes are among those of" in images.notes[-1]
+    assert images.notes[-1].startswith(FURTHER_SET) and "1 of its 2 classes are among those of" in images.notes[-1]
+    assert "fit probes on the probing images of 'folder:first'" in images.notes[-1]
     assert [record.name for record in images.records] == [record.name for record in other.records]
     few = transferred(other, probing, 4)
     assert len(few) == 4 and sorted(few.labels.tolist()) in ([-1, -1, 1, 1], [-1, 1, 1, 1])
@@ -51,6 +53,61 @@ def test_images_that_methods_were_fitted_on_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="are probing images"):
         transferred(probing, probing, 100)
     assert len(transferred(other, probing, 100)) == 8
+
+
+PAIRS = {"cat": "pet", "dog": "pet", "pet": "animal", "cow": "livestock", "pig": "livestock", "tree": "plant"}
+
+
+def with_hierarchy(folder: Path, images: ImageSet, pairs: dict[str, str]) -> ImageSet:
+    """The set of a folder with a file of its class hierarchy."""
+    (folder / "hierarchy.csv").write_text("class,parent\n" + "".join(f"{c},{p}\n" for c, p in pairs.items()))
+    return datasets.load(f"folder:{folder}")
+
+
+def test_the_hierarchy_of_the_other_set_is_kept_for_the_shared_classes(tmp_path: Path) -> None:
+    probing = made(tmp_path / "first", {"cat": 2, "cow": 2, "dog": 2, "house": 2, "pig": 2}, 0)
+    other = made(tmp_path / "second", {"cat": 2, "cow": 2, "dog": 2, "pig": 2, "tree": 2}, 1)
+    assert transferred(other, probing, 100).class_hierarchy is None
+    other = with_hierarchy(tmp_path / "second", other, PAIRS)
+    images = transferred(other, probing, 100)
+    hierarchy = images.class_hierarchy
+    assert hierarchy is not None and hierarchy.parents == ("animal", "livestock", "pet")
+    # The classes are those of the probing set; the tree, which is none of them, has left no parent.
+    assert [hierarchy.parents[index] if index >= 0 else "" for index in hierarchy.parent_of] == [
+        *("pet", "livestock", "pet", "", "livestock"),
+    ]
+    assert hierarchy.above == (-1, -1, 0)
+    assert all("hierarchy" not in note for note in images.notes)
+
+
+def test_the_hierarchy_of_the_probing_images_comes_first(tmp_path: Path) -> None:
+    counts = {"cat": 2, "cow": 2, "dog": 2, "pig": 2}
+    probing = made(tmp_path / "first", counts, 0)
+    probing = with_hierarchy(
+        tmp_path / "first", probing, {"cat": "small", "dog": "small", "cow": "large", "pig": "large"}
+    )
+    other = made(tmp_path / "second", {**counts, "tree": 2}, 1)
+    images = transferred(with_hierarchy(tmp_path / "second", other, PAIRS), probing, 100)
+    assert images.class_hierarchy == probing.class_hierarchy is not None
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (("cat", "cow", "dog"), "1 parent with at least 2 children"),
+        (("house",), "0 parents with at least 2"),
+        (("cat", "cow", "dog", "pet", "pig"), "The parent 'pet' of 'cat' is a class with images"),
+    ],
+)
+def test_a_hierarchy_that_is_none_of_the_shared_classes_is_left_out_with_a_note(
+    tmp_path: Path, classes: tuple[str, ...], words: str
+) -> None:
+    probing = made(tmp_path / "first", dict.fromkeys(classes, 2) | {"zebra": 2}, 0)
+    other = made(tmp_path / "second", {"cat": 2, "cow": 2, "dog": 2, "pig": 2, "tree": 2}, 1)
+    images = transferred(with_hierarchy(tmp_path / "second", other, PAIRS), probing, 100)
+    assert images.class_hierarchy is None
+    assert images.notes[-2].startswith(FURTHER_SET) and "'folder:second' is left out" in images.notes[-2]
+    assert words in images.notes[-2]
 
 
 def test_a_suite_with_evaluation_sets_has_a_part_for_each() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UserError
-from harness.metrics import effective_rank, matched_cosine, matched_cosine_by_parent, max_collinearity
+from harness.metrics import effective_rank, matched_cosine, matched_cosine_by_parent, max_collinearity, unit_overlap
 from harness.metrics.base import Metric, Score
 from harness.metrics.dictionary import writing_directions
 from harness.metrics.effective_rank import EffectiveRank
@@ -158,6 +158,11 @@ class TestEffectiveRank:
         assert effective_rank(torch.eye(4).repeat(6, 1)) == pytest.approx(4)
         assert math.isnan(effective_rank(torch.zeros(3, 3)))
 
+    def test_rows_along_axes_have_the_rank_of_any_rotation(self) -> None:
+        rows = torch.eye(5)[torch.tensor([0, 0, 1, 2, 2, 2, 4])] * torch.tensor([1.0, 2, 3, -1, 5, 2, 0.5])[:, None]
+        rotation = torch.linalg.qr(random(5, 5).double()).Q
+        assert effective_rank(rows) == pytest.approx(effective_rank(rows.double() @ rotation), rel=1e-9)
+
     @settings(max_examples=25, deadline=None)
     @given(st.integers(1, 9), st.integers(1, 6), st.integers(0, 10**6))
     def test_is_the_entropy_of_the_roots_of_the_gram_matrix(self, k: int, d: int, seed: int) -> None:
@@ -211,6 +216,13 @@ class TestMaxCollinearity:
         assert quantiles(values) == pytest.approx({f"{p:g}": 100 * p for p in QUANTILES})
         assert quantiles(torch.tensor([1.0, 2.0]))["0.25"] == 1.25
 
+    def test_equal_atoms_have_a_cosine_of_one(self) -> None:
+        d = random(20, 6)
+        assert max_collinearity(d) < 1 - 1e-6
+        assert max_collinearity(torch.cat([d, d[3:4]])) == 1.0
+        # Zero atoms are no atoms, however many.
+        assert max_collinearity(torch.cat([d, torch.zeros(2, 6)])) == max_collinearity(d)
+
     def test_blocks_do_not_matter(self) -> None:
         d = random(50, 4)
         torch.testing.assert_close(nearest_cosines(d, block_rows=7), nearest_cosines(d))
@@ -224,7 +236,13 @@ def test_overlaps_are_jaccard_indices(n_units: int, top: int, seed: int) -> None
     value = np.maximum(rng.integers(-1, 3, image.shape), 0).astype(np.float32)
     parent = np.sort(rng.integers(0, 3, n_units))
     tensors = torch.from_numpy(image), torch.from_numpy(value)
-    found, across = nearest_overlaps(*tensors), nearest_overlaps(*tensors, parents=torch.from_numpy(parent))
+    found, across = nearest_overlaps(*tensors, parents=torch.from_numpy(parent))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unit_overlap, "_DENSE_UP_TO", 0)
+        patch.setattr(unit_overlap, "_ROWS", 3)
+        sparse = nearest_overlaps(*tensors, parents=torch.from_numpy(parent))
+    assert torch.equal(sparse[0], found) and torch.equal(sparse[1], across)
+    assert all(torch.equal(side, found) for side in nearest_overlaps(*tensors))
     sets = [set(image[value[:, u] > 0, u].tolist()) for u in range(n_units)]
     for u in range(n_units):
         jaccard = {v: len(sets[u] & sets[v]) / max(1, len(sets[u] | sets[v])) for v in range(n_units) if v != u}

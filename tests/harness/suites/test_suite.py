@@ -34,12 +34,33 @@ def test_the_demo_is_the_one_of_the_design() -> None:
     assert {"identity", "random_split", "topk_sae", "elude"} <= {m.name for m in demo.methods}
 
 
-def test_each_row_of_the_demos_headline_has_three_seeds_and_a_control_of_its_size() -> None:
-    demo = load_suite("demo")
-    vit, _, cnn, _ = demo.targets
+def rows_of(name: str) -> set[tuple[str, ...]]:
+    """Return backbone, token seed, label and settings of each cell of a suite."""
+    suite = load_suite(name)
+    return {
+        (target.backbone, str(seed), entry.label or entry.name, str(entry.config))
+        for target in suite.targets
+        for seed in suite.token_seeds_of(target)
+        for entry in suite.methods_of(target)
+    }
+
+
+def test_the_cells_of_the_demo_are_among_those_with_three_seeds() -> None:
+    few, many = rows_of("demo"), rows_of("demo_seeds")
+    assert few < many and (len(few), len(many)) == (37, 47)
+    assert load_suite("demo").probing == load_suite("demo_seeds").probing
+    assert load_suite("demo").evaluation == load_suite("demo_seeds").evaluation
+
+
+@pytest.mark.parametrize("suite", ["demo", "demo_seeds"])
+def test_each_row_of_the_demos_headline_has_three_seeds_and_a_control_of_its_size(suite: str) -> None:
+    demo = load_suite(suite)
+    vit, _, cnn, *_ = demo.targets
     names = {entry.label or entry.name: entry for entry in demo.methods_of(vit)}
-    assert demo.token_seeds_of(vit) == demo.token_seeds_of(cnn) == (42, 123, 999)
-    assert {"identity", "elude", "topk_sae", "matching_pursuit_sae", "random split"} < names.keys()
+    assert demo.token_seeds_of(vit) == (42, 123, 999)
+    assert demo.token_seeds_of(cnn) == ((42,) if suite == "demo" else (42, 123, 999))
+    rows = {"identity", "elude", "topk_sae", "matching_pursuit_sae", "random split (ELUDe's counts)"}
+    assert rows < names.keys()
     for method, control in (
         ("topk_sae", "random dictionary (TopK's size)"),
         ("topk_sae", "frozen_decoder_sae"),
@@ -123,7 +144,7 @@ def test_a_site_of_a_backbone_with_several_targets_is_not_ambiguous() -> None:
     for site in (layer, "blocks.3.mlp.fc2"):
         suite = with_overrides(demo, backbone=name, site=site, methods=("identity",))
         assert {(target.backbone, target.site) for target in suite.targets} == {(name, site)}
-    with pytest.raises(UserError, match="--site needs --backbone: demo has 4 targets"):
+    with pytest.raises(UserError, match="--site needs --backbone: demo has 3 targets"):
         with_overrides(demo, site=layer)
 
 

@@ -420,6 +420,22 @@ def test_an_identity_hashes_the_same_on_both_sides() -> None:
     assert len(digest(cell_identity)) == 16
 
 
+@pytest.mark.parametrize(
+    ("metric", "bounds"),
+    [
+        ("probe_transfer", (0, 1)),
+        ("probe_transfer_gain", (-1, 1)),
+        ("probe_transfer_drop", (-1, 1)),
+        ("probe_transfer_gain_change", (-2, 2)),
+        ("probe_dense_gain", (-1, 1)),
+        ("sparse_probe_excess", (-1, 1)),
+        ("tpp", (-2, 2)),
+    ],
+)
+def test_differences_of_shares_may_be_negative(metric: str, bounds: tuple[float, float]) -> None:
+    assert bounds_of({"metric": metric, "unit": "fraction"}) == bounds
+
+
 @pytest.mark.parametrize("metric", ["stability", "stability_alive", "stability_writer", "token_sensitivity"])
 def test_a_penalty_for_unequal_counts_may_lower_a_cosine_below_its_range(metric: str) -> None:
     """Opposite atoms, three against one: -1 - 2/3."""

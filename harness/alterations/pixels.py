@@ -10,9 +10,11 @@ SIDE = 224
 
 def as_shares(pixels: np.ndarray) -> np.ndarray:
     """Return pixels (size, size, 3) uint8 as float32 from 0 to 1."""
-    return pixels.astype(np.float32) / 255
+    shares: np.ndarray = pixels.astype(np.float32) / 255
+    return shares
 
 
 def as_bytes(shares: np.ndarray) -> np.ndarray:
     """Return shares (size, size, 3), clipped to 0..1, as uint8, rounded to the nearest value."""
-    return np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+    pixels: np.ndarray = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+    return pixels

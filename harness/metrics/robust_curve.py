@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.activations.heads.probe import fit_head
 from harness.activations.pooled_codes import LabelledCodes
 from harness.errors import UserError
-from harness.metrics.base import Score
+from harness.metrics.base import Direction, Score
 from harness.metrics.sparse_probe import right_images
 
 #: Most evaluation images of a curve, each class in proportion: as many as are altered.
@@ -116,7 +116,7 @@ class RobustCurve:
                 "draws": values.mean(1).tolist(),
                 "clean": clean[0].astype(int).tolist(),
             }
-            direction = "higher" if name == metric else "none"
+            direction: Direction = "higher" if name == metric else "none"
             estimate = Estimate.of(values)
             yield Score(
                 name,

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from results.boards.board import LARGEST
+
 #: Most entries of a list in the details that are read.
 MOST = 100_000
 LEVEL = 0.95
@@ -74,8 +76,9 @@ def side_of(score: Mapping[str, Any] | None) -> Side | None:
     value = score.get("value")
     is_whole = len(images) == len(right) == len(clean) > 0 and len(draws) > 0 and len(np.unique(images)) == len(images)
     in_range = all(((part >= 0) & (part <= 1)).all() for part in (shares, clean, draws))
-    agrees = isinstance(value, float) and math.isclose(float(shares.mean()), value, abs_tol=1e-6)
-    if not (is_whole and in_range and agrees and math.isclose(float(draws.mean()), value, abs_tol=1e-6)):
+    if not isinstance(value, float) or not is_whole or not in_range:
+        return None
+    if not all(math.isclose(float(part.mean()), value, abs_tol=1e-6) for part in (shares, draws)):
         return None
     return Side(images.astype(np.int64), shares, draws, clean)
 
@@ -157,4 +160,5 @@ def unpaired(first: Difference, second: Difference) -> Difference:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # The square of a larger number may exceed float64; only a damaged store has one.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from results.boards.board import LARGEST
 from results.boards.chance import MATCHED_FACTOR
 from results.comparison.intervals import holm
 from results.comparison.robust_sides import (
@@ -307,8 +308,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _number(value: Any) -> float:
-    """Return a number as float; NaN for anything else."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Return a number as float; NaN for anything else, and for numbers that only a damaged store has."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
     return float(value) if is_number else math.nan
 
 

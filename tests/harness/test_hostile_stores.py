@@ -34,6 +34,7 @@ VERBS = (
     ("verify", "--json"),
     ("properties",),
     ("efficiency",),
+    ("robustness",),
     ("stability",),
     ("validity",),
     ("site", "public", "--force"),

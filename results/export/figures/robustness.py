@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from results.boards.board import LARGEST
 from results.comparison.robustness import Robustness, robustness
 from results.errors import StoreError
 from results.export.figures import page
@@ -146,7 +147,8 @@ def _panels(rows: Sequence[Robustness]) -> list[_Panel]:
         for point in row.curve:
             if point.get("clean"):
                 continue
-            key = next((name for name in ("severity", "share", "shots") if _is_number(point.get(name))), None)
+            keys = ("severity", "share", "shots")
+            key = next((name for name in keys if math.isfinite(_number(point.get(name)))), None)
             if key is None:
                 continue
             title = str(point.get("corruption", "corruption")).replace("_", " ") if key == "severity" else row.kind
@@ -168,8 +170,8 @@ def _names(rows: Sequence[Robustness]) -> list[str]:
 
 
 def _half_width(point: Mapping[str, Any]) -> float:
-    error = point.get("error")
-    return 196.0 * error if _is_number(error) and error >= 0 else 0.0
+    error = _number(point.get("error"))
+    return 196.0 * error if error >= 0 else 0.0
 
 
 def _limits(panels: Sequence[_Panel]) -> tuple[float, float]:
@@ -259,8 +261,8 @@ def _level(point: Mapping[str, Any], key: str) -> float:
     """Return the number by which levels are sorted: all images come after some."""
     if point.get("clean"):
         return math.inf if key == "shots" else 0.0
-    value = point.get(key)
-    return float(value) if _is_number(value) else 0.0
+    value = _number(point.get(key))
+    return value if math.isfinite(value) else 0.0
 
 
 def _tick(point: Mapping[str, Any], key: str) -> str:
@@ -304,5 +306,7 @@ def _caption(rows: Sequence[Robustness], nameless: Sequence[str]) -> str:
     return " ".join(sentences)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: Any) -> float:
+    """Return a number as float; NaN for anything else, and for numbers that only a damaged store has."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
+    return float(value) if is_number else math.nan

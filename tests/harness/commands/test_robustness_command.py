@@ -29,22 +29,35 @@ def pictures(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("robustness")
+METRICS = ("robust_corruption", "robust_labels", "robust_few_shot")
+
+
+def run_into(folder: Path, images: Path, *methods: str, batch_size: int = 32) -> Path:
+    """Run the metrics on pictures, without a cache of other runs, and return the store."""
     suite = harness.load_suite(
         "demo",
         backbone="tiny_vit",
-        dataset=f"folder:{pictures(folder / 'pictures')}",
+        dataset=f"folder:{images}",
         evaluation=12,
-        methods=("identity", "random_dictionary"),
+        methods=methods,
         token_seeds=(42,),
         settings=[
-            "evaluation.metrics=['l0', 'expansion_factor', 'robust_corruption', 'robust_labels', 'robust_few_shot']"
+            f"evaluation.metrics=['l0', 'expansion_factor', {', '.join(map(repr, METRICS))}]",
+            f"evaluation.batch_size={batch_size}",
         ],
     )
-    assert harness.run_suite(suite, folder / "results.duckdb").failed == 0
+    assert harness.run_suite(suite, folder / "results.duckdb", cache=folder / "cache").failed == 0
     return folder / "results.duckdb"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pictures(tmp_path_factory.mktemp("pictures") / "pictures")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
+    return run_into(tmp_path_factory.mktemp("robustness"), images, "identity", "random_dictionary")
 
 
 def run(*words: str) -> str:
@@ -56,9 +69,8 @@ def run(*words: str) -> str:
 def test_each_method_has_an_answer_under_each_disturbance(store: Path) -> None:
     made = json.loads(run("robustness", "--store", str(store), "--json"))
     rows = {(row["method"], row["metric"]): row for row in made["rows"]}
-    metrics = ("robust_corruption", "robust_labels", "robust_few_shot")
-    assert {metric for _, metric in rows} == set(metrics)
-    for metric in metrics:
+    assert {metric for _, metric in rows} == set(METRICS)
+    for metric in METRICS:
         backbone, random = rows["identity", metric], rows["random_dictionary", metric]
         assert backbone["gain"]["value"] == 0 and backbone["verdict"] == "not decidable"
         assert backbone["layer"] == random["layer"] and random["gain"]["n"] == 12
@@ -69,6 +81,18 @@ def test_each_method_has_an_answer_under_each_disturbance(store: Path) -> None:
     assert [point["share"] for point in rows["identity", "robust_labels"]["curve"]] == [0, 20, 40, 60]
     text = run("robustness", "--store", str(store))
     assert "backbone only" in text and "corrupted images" in text and "not decidable" in text and "Holm" in text
+
+
+def test_the_batch_size_changes_nothing(store: Path, images: Path, tmp_path: Path) -> None:
+    other = run_into(tmp_path, images, "random_dictionary", batch_size=5)
+    values = []
+    for path in (store, other):
+        scores = open_store(path, read_only=True).scores()
+        chosen = scores[scores["metric"].str.startswith("robust_") & (scores["method"] == "random_dictionary")]
+        values.append(chosen.groupby(["label", "metric"])["value"].mean())
+    assert len(values[0]) >= 9
+    # A logit that is equal up to rounding may fall on the other side.
+    assert np.abs(values[0] - values[1]).max() < 0.01
 
 
 def test_scores_of_a_run_pass_verify_and_are_drawn(store: Path, tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hostile_stores import SECRET, Mutation, combined, hostile_store
 from robust_store import CONTROL, LEVELS, predictions, robust_scores, store_of
 
-from results import ScoreRecord
+from results import ScoreRecord, StoreError, open_store
 from results.comparison.intervals import holm
 from results.comparison.robustness import answers, as_json, robustness
+from results.export import figure
 
 METRIC = "robust_labels"
 
@@ -175,3 +177,39 @@ def test_codes_without_a_difference_are_rarely_a_verdict() -> None:
         assert p is not None
         false += p < 0.05
     assert false <= 24
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with all metrics for a method and its control."""
+    path = tmp_path_factory.mktemp("whole") / "s.duckdb"
+    cells = {name: [s for m in LEVELS for s in scores(value, metric=m)] for name, value in (("a", 0.9), ("b", 0.6))}
+    store_of(path, {"a": ({}, cells["a"]), "b": (CONTROL, cells["b"])})
+    return path
+
+
+def check_hostile(whole: Path, tmp_path: Path, mutation: Mutation) -> None:
+    hostile = hostile_store(whole, tmp_path / "hostile.duckdb", mutation)
+    try:
+        text = json.dumps(as_json(robustness(open_store(hostile))), default=str)
+        drawn = figure(open_store(hostile), "robustness", "svg").content
+    except StoreError as error:
+        assert len(str(error)) < 2000
+        return
+    assert SECRET not in text and SECRET.encode() not in drawn
+
+
+_SAMPLE = ("every column of type DOUBLE: 1.7e308", "every column of type JSON: a list of objects", "equal units")
+
+
+@pytest.mark.parametrize(
+    "mutation", [m for m in combined() if m.name in _SAMPLE or "JSON" in m.name], ids=lambda mutation: mutation.name
+)
+def test_hostile_stores_are_read_or_refused(whole: Path, tmp_path: Path, mutation: Mutation) -> None:
+    check_hostile(whole, tmp_path, mutation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", list(combined()), ids=lambda mutation: mutation.name)
+def test_every_hostile_value_is_read_or_refused(whole: Path, tmp_path: Path, mutation: Mutation) -> None:
+    check_hostile(whole, tmp_path, mutation)

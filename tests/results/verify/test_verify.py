@@ -441,3 +441,11 @@ def test_a_penalty_for_unequal_counts_may_lower_a_cosine_below_its_range(metric:
     """Opposite atoms, three against one: -1 - 2/3."""
     assert bounds_of({"metric": metric, "unit": ""}) == (-2, 1)
     assert matched_cosine(torch.tensor([[1.0]]), -torch.ones(3, 1), full=True) == pytest.approx(-1 - 2 / 3)
+
+
+@pytest.mark.parametrize(
+    "metric", ["autointerp_gap", "robust_labels_gain", "absorption_excess", "calibration_error_change"]
+)
+def test_differences_of_fractions_may_be_negative(metric: str) -> None:
+    assert bounds_of({"metric": metric, "unit": "fraction"}) == (-1, 1)
+    assert bounds_of({"metric": "robust_labels", "unit": "fraction"}) == (0, 1)

@@ -4,7 +4,7 @@
     python benchmarks/planted_attributes.py three_concepts@0 noisy@1
 
 The attribute is a concept with strength 1 on half of an image's tokens, added to the layer's inputs. Images of its
-class are left out. Compared are the truth, a collapsed truth, and chance: a random split into as many parts, or a random
+class are left out. Compared are the truth, a collapsed truth, and chance: a random split into as many parts or a random
 dictionary of as many units, of which as many are active. For each, the share of the bias that goes with the units of
 the attribute, and with as many random units.
 

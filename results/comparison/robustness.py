@@ -101,6 +101,9 @@ class Answer(NamedTuple):
 
     cell_id: str
     label: str
+    backbone: str
+    site: str
+    dataset: str
     token_seed: int | None
     n_kinds: int
     yes: int
@@ -278,7 +281,9 @@ def answers(rows: Sequence[Robustness]) -> list[Answer]:
         of_cell = [row for row in rows if row.cell_id == cell_id]
         yes, no = (sum(row.claim == verdict for row in of_cell) for verdict in (YES, NO))
         answer = NO if no else YES if yes == len(of_cell) else OPEN
-        made.append(Answer(cell_id, of_cell[0].label, of_cell[0].token_seed, len(of_cell), yes, no, answer))
+        first = of_cell[0]
+        layer = first.backbone, first.site, first.dataset
+        made.append(Answer(cell_id, first.label, *layer, first.token_seed, len(of_cell), yes, no, answer))
     return made
 
 

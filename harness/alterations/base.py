@@ -38,11 +38,14 @@ class Alteration(ABC):
     id: ClassVar[str]
     title: ClassVar[str]
     version: ClassVar[int] = 1
-    """Increase when :meth:`apply` changes: older results on disk are then not read."""
+    """Increase when :meth:`apply` changes: stored states of altered images are then not read.
+
+    Scores do not depend on it: increase the version of the metrics that use the alteration, too.
+    """
     severities: ClassVar[tuple[int, ...]] = (1, 2, 3, 4, 5)
 
     def __init__(self, severity: int = 1) -> None:
-        if isinstance(severity, bool) or severity not in self.severities:
+        if type(severity) is not int or severity not in self.severities:
             choices = ", ".join(map(str, self.severities))
             raise UserError(f"The severity of {self.id!r} is {severity!r}: give one of {choices}.")
         self.severity = severity
@@ -53,7 +56,8 @@ class Alteration(ABC):
 
         Args:
             pixels: (size, size, 3) uint8, which must not be changed.
-            generator: source of every random number. It depends on the alteration and on the image's name only.
+            generator: source of every random number. It depends on the alteration, its version and severity, and the
+                image's name only.
         """
 
     def identity(self) -> dict[str, Any]:
@@ -69,9 +73,9 @@ class Alteration(ABC):
         generator = np.random.default_rng(seed_of("alteration", self.id, self.version, self.severity, name))
         result = self.apply(pixels, generator)
         if not isinstance(result, np.ndarray) or result.shape != pixels.shape or result.dtype != np.uint8:
-            shown = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
+            received = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
             raise UserError(
-                f"The alteration {self.id!r} returned {shown}: it must return an array of uint8 of the shape "
+                f"The alteration {self.id!r} returned {received}: it must return an array of uint8 of the shape "
                 f"{pixels.shape}, as it was given."
             )
         return result

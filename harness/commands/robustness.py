@@ -34,8 +34,8 @@ def robustness(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) 
     if not rows:
         out_short("No cell has a measure of robustness: run `harness run --suite robustness`.")
         return None
-    for backbone, site in dict.fromkeys((row.backbone, row.site) for row in rows):
-        print_text_table(_table([row for row in rows if (row.backbone, row.site) == (backbone, site)]))
+    for layer in dict.fromkeys((row.backbone, row.site, row.dataset) for row in rows):
+        print_text_table(_table([row for row in rows if (row.backbone, row.site, row.dataset) == layer]))
     return print_text_table(_answer_table(answers(rows)))
 
 
@@ -77,7 +77,8 @@ def _table(rows: list[Robustness]) -> Table:
         "Majority: accuracy of always naming the most frequent class.",
         RULE,
     )
-    title = f"{visible(first.backbone, keep='')} at {visible(first.site, keep='')}: robustness of probes"
+    backbone, site, dataset = (visible(text, keep="") for text in (first.backbone, first.site, first.dataset))
+    title = f"{backbone} at {site}, {dataset or 'unnamed images'}: robustness of probes"
     return Table(title, columns, texts, numeric, notes)
 
 
@@ -87,7 +88,7 @@ def _answer_table(answered: list[Answer]) -> Table:
 
     rows = [
         [
-            visible(answer.label, keep=""),
+            *(visible(text, keep="") for text in (answer.label, answer.backbone, answer.site, answer.dataset)),
             "" if answer.token_seed is None else str(answer.token_seed),
             str(answer.n_kinds),
             str(answer.yes),
@@ -96,7 +97,7 @@ def _answer_table(answered: list[Answer]) -> Table:
         ]
         for answer in answered
     ]
-    columns = ("method", "token seed", "disturbances", "yes", "no", "answer")
+    columns = ("method", "backbone", "site", "image set", "token seed", "disturbances", "yes", "no", "answer")
     note = "yes: the claim holds under every disturbance. No: it does not hold under one."
     return Table("Are its features more robust?", columns, rows, notes=(note,))
 

@@ -45,7 +45,8 @@ class RobustCorruption(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        return method.n_units > 0 and has_classes(baseline)
+        # On a further set, the change of the images would be mixed with that of the set (probe_transfer).
+        return baseline.first_set is None and method.n_units > 0 and has_classes(baseline)
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         assert outcome.image_codes is not None and outcome.altered_codes is not None

@@ -177,8 +177,10 @@ class Probes:
         """Return (n,) bool for codes and layer: the images whose class is predicted.
 
         Raises:
-            UserError: if a value is NaN or infinite.
+            UserError: if there is no image, or a value is NaN or infinite.
         """
+        if not len(codes.labels):
+            raise UserError(f"{self._metric}: no evaluation image that can be read has a class of the probing images.")
         sides = zip(heads, (codes.codes, codes.layer), strict=True)
         return Sides(*(right_images(head, self._finite(x, "evaluation"), codes.labels).numpy() for head, x in sides))
 

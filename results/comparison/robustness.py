@@ -102,6 +102,9 @@ class Answer(NamedTuple):
 
     cell_id: str
     label: str
+    backbone: str
+    site: str
+    dataset: str
     token_seed: int | None
     n_kinds: int
     yes: int
@@ -207,9 +210,10 @@ def _rows(cells: Mapping[str, Mapping[str, Any]], scored: Sequence[_Scored], met
 
 
 def _control(row: _Scored, scored: Sequence[_Scored]) -> _Scored | None:
-    """Return the random control of the same layer, images, token seed and number of units, by its accuracy the best.
+    """Return the random control of the same layer, images and token seed, with the closest number of units.
 
-    As on the boards, it names the family of the row among those that it is a control for.
+    As on the boards, it names the family of the row among those that it is a control for. Its accuracy has no part in
+    the choice, which would favour a "no".
     """
     same = ("backbone", "site", "evaluation_fingerprint", "probing_fingerprint", "token_seed")
     family, units = _mapping(row.cell["claims"]).get("family"), _whole(row.cell["n_units"])
@@ -219,6 +223,8 @@ def _control(row: _Scored, scored: Sequence[_Scored]) -> _Scored | None:
         if other is not row
         and family is not None
         and units is not None
+        # Controls that are trained in part have learnt something.
+        and bool(_mapping(other.cell["claims"]).get("training_free"))
         and family in (_mapping(other.cell["claims"]).get("control_for") or [])
         and all(other.cell[name] == row.cell[name] for name in same)
         and other.main.get("version") == row.main.get("version")
@@ -226,7 +232,12 @@ def _control(row: _Scored, scored: Sequence[_Scored]) -> _Scored | None:
         and abs((_whole(other.cell["n_units"]) or 0) - units) <= MATCHED_FACTOR * units
         and math.isfinite(other.accuracy)
     ]
-    return max(controls, key=lambda other: other.accuracy) if controls else None
+
+    def distance(other: _Scored) -> tuple[int, str, str]:
+        difference = abs((_whole(other.cell["n_units"]) or 0) - (units or 0))
+        return difference, str(other.cell["label"]), str(other.cell["cell_id"])
+
+    return min(controls, key=distance) if controls else None
 
 
 def _beyond(row: _Scored, control: _Scored) -> Difference:
@@ -246,13 +257,12 @@ def _is_at_chance(score: Mapping[str, Any] | None, majority: float) -> bool:
 
 def _decided(rows: Sequence[Robustness]) -> list[Robustness]:
     """Return the rows with corrected p-values and verdicts."""
-    # Codes that are the layer have no gain by construction: not a hypothesis.
-    tested = [not row.at_chance and row.method != "identity" for row in rows]
-    first = holm([row.gain.p if is_tested else None for row, is_tested in zip(rows, tested, strict=True)])
-    second = holm([row.beyond_control.p if is_tested else None for row, is_tested in zip(rows, tested, strict=True)])
+    # Controls make no claim, so their rows are no hypotheses. Rows at chance are: the data do not choose the family.
+    first = holm([None if row.is_control else row.gain.p for row in rows])
+    second = holm([None if row.is_control else row.beyond_control.p for row in rows])
     made = []
     for row, p, of_control in zip(rows, first, second, strict=True):
-        verdicts = _verdict(row.gain, p), _verdict(row.beyond_control, of_control)
+        verdicts = (OPEN, OPEN) if row.at_chance else (_verdict(row.gain, p), _verdict(row.beyond_control, of_control))
         claim = NO if NO in verdicts else YES if set(verdicts) == {YES} else OPEN
         made.append(
             row._replace(
@@ -279,7 +289,9 @@ def answers(rows: Sequence[Robustness]) -> list[Answer]:
         of_cell = [row for row in rows if row.cell_id == cell_id]
         yes, no = (sum(row.claim == verdict for row in of_cell) for verdict in (YES, NO))
         answer = NO if no else YES if yes == len(of_cell) else OPEN
-        made.append(Answer(cell_id, of_cell[0].label, of_cell[0].token_seed, len(of_cell), yes, no, answer))
+        first = of_cell[0]
+        layer = first.backbone, first.site, first.dataset
+        made.append(Answer(cell_id, first.label, *layer, first.token_seed, len(of_cell), yes, no, answer))
     return made
 
 

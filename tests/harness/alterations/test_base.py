@@ -35,7 +35,7 @@ def test_the_draw_depends_on_the_name_and_the_severity_alone():
     assert (first != Shuffled(3).altered(PIXELS, "a.png")).any()
 
 
-@pytest.mark.parametrize("severity", [0, 6, 1.5, True, "2"])
+@pytest.mark.parametrize("severity", [0, 6, 1.5, 2.0, True, "2", [1]])
 def test_refuses_a_severity_that_does_not_exist(severity):
     with pytest.raises(UserError, match="severity of 'shuffled'"):
         Shuffled(severity)

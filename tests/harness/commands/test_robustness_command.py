@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from robust_store import predictions, robust_scores, store_of
 from typer.testing import CliRunner
 
 import harness
 from harness.cli import app
-from results import open_store
+from results import ScoreRecord, open_store
 
 pytestmark = pytest.mark.run
 
@@ -93,6 +94,23 @@ def test_the_batch_size_changes_nothing(store: Path, images: Path, tmp_path: Pat
     assert len(values[0]) >= 9
     # A logit that is equal up to rounding may fall on the other side.
     assert np.abs(values[0] - values[1]).max() < 0.01
+
+
+def test_rows_of_other_layers_and_image_sets_are_told_apart(tmp_path: Path) -> None:
+    def scores() -> list[ScoreRecord]:
+        sides = predictions("robust_labels", 0.8, 0), predictions("robust_labels", 0.6, 1)
+        made: list[ScoreRecord] = robust_scores("robust_labels", *sides)
+        return made
+
+    store_of(
+        tmp_path / "s.duckdb",
+        {"a": ({}, scores()), "b": ({"site": "proj"}, scores()), "c": ({"dataset": "drawings"}, scores())},
+    )
+    text = run("robustness", "--store", str(tmp_path / "s.duckdb"))
+    for title in ("vit at fc, photos:", "vit at proj, photos:", "vit at fc, drawings:"):
+        assert text.count(title) == 1
+    answers = text[text.index("Are its features more robust?") :]
+    assert answers.count("drawings") == 1 and answers.count("proj") == 1 and answers.count("photos") == 2
 
 
 def test_scores_of_a_run_pass_verify_and_are_drawn(store: Path, tmp_path: Path) -> None:

@@ -353,6 +353,13 @@ def test_codes_of_one_class_are_refused() -> None:
         measure(RobustCorruption, (codes, layer, torch.zeros(20, dtype=torch.int64)), planted(20, 1))
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_evaluation_images_of_other_classes_are_refused(metric: type[Metric]) -> None:
+    codes, layer, labels = planted(20, 1)
+    with pytest.raises(UserError, match="no evaluation image that can be read has a class of the probing images"):
+        measure(metric, planted(60, 0), (codes, layer, torch.full_like(labels, 6)))
+
+
 def test_the_corruptions_exist() -> None:
     from harness.alterations import ALTERATIONS
 

@@ -139,6 +139,15 @@ def test_scores_without_predictions_have_the_errors_of_both_sides(tmp_path: Path
     assert not row.at_chance
 
 
+def test_answers_name_the_layer_and_the_images(tmp_path: Path) -> None:
+    cells = {"a": {}, "b": {"site": "other"}, "c": {"dataset": "drawings"}}
+    store = store_of(
+        tmp_path / "s.duckdb", {name: ({**changes, "label": "same"}, scores(0.8)) for name, changes in cells.items()}
+    )
+    made = {answer.cell_id: (answer.label, answer.site, answer.dataset) for answer in answers(robustness(store))}
+    assert made == {"a": ("same", "fc", "photos"), "b": ("same", "other", "photos"), "c": ("same", "fc", "drawings")}
+
+
 @pytest.mark.parametrize(
     "details",
     [

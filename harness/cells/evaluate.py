@@ -126,6 +126,7 @@ def evaluate(
                         timed.run(methodcaller("update", batch))
             done += len(index)
             progress(done, baseline.n_images, "evaluation images" if runs_network else "stored outputs")
+    kept.to_cpu()
     outcome = Outcome(
         method,
         statistics,

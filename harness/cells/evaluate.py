@@ -69,7 +69,8 @@ def evaluate(
 
     Each batch of images runs through the network once: at the site the method encodes and decodes, and the network
     continues with the reconstruction of all tokens. If no metric needs the network, and the method reads the layer's
-    output, the stored outputs of the baseline take its place. Memory does not grow with the number of images.
+    output, the stored outputs of the baseline take its place. Memory does not grow with the number of images,
+    except by the codes that :class:`~harness.cells.unit_maps.KeptCodes` keeps of small splits.
 
     Raises:
         UserError: if ``encode``, ``decode`` or ``dictionary`` breaks the contract (:mod:`harness.cells.method_output`).
@@ -126,6 +127,7 @@ def evaluate(
                         timed.run(methodcaller("update", batch))
             done += len(index)
             progress(done, baseline.n_images, "evaluation images" if runs_network else "stored outputs")
+    kept.to_cpu()
     outcome = Outcome(
         method,
         statistics,
@@ -148,10 +150,14 @@ def evaluate(
     if not runs_network and baseline.tokens.dtype != "float32":
         outcome.notes.append(f"Measured on stored outputs of the layer, which are rounded to {baseline.tokens.dtype}.")
     maps = _maps(calls, outcome, failures, kept, progress, runs_network=runs_network)
-    outcomes = {metric: ImageOutcome(*sides) for metric, sides in outcome.image_outcomes.items()}
     note = "" if input_share is None else input_share.note()
-    notes = [note] * bool(note) + failures + outcome.notes
-    return Evaluation(scores, notes, _unit_frame(outcome, baseline.passes.site), outcomes, maps)
+    return Evaluation(
+        scores,
+        [note] * bool(note) + failures + outcome.notes,
+        _unit_frame(outcome, baseline.passes.site),
+        {metric: ImageOutcome(*sides) for metric, sides in outcome.image_outcomes.items()},
+        maps,
+    )
 
 
 def _failures(

@@ -45,11 +45,16 @@ class KeptCodes:
         """Add a batch: image indices (B,), and codes (B, T, n_units)."""
         if self._batches is None:
             return
-        # On the device: the copies would wait for it. A GPU has this much memory.
+        # On the device until the end of the pass: copies would wait for it. A GPU has this much memory.
         if 4 * self._n_images * codes[0].numel() > KEPT_LIMIT:
             self._batches = None
         else:
             self._batches.append((image, codes))
+
+    def to_cpu(self) -> None:
+        """Move the codes to the CPU: on the device they would count in the peak of memory that a metric measures."""
+        if self._batches is not None:
+            self._batches = [(image, codes.cpu()) for image, codes in self._batches]
 
     def take(self) -> list[tuple[Tensor, Tensor]] | None:
         """Return the batches, which are then forgotten; None if they were too large."""

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 #: Columns of probes.
 PROBES = ("sparse probe (%)", "probe transfer (%)", "gain over layer", "change of gain")
 _PROBE_NOTE = (
-    "sparse probe: accuracy with few units on the images of the first / of the second set; for both, units are chosen "
-    "and probes are fitted on the probing images of the first set. Probe transfer: accuracy of a probe of all units, "
+    "sparse probe: accuracy with few units on all labelled images of the first / on those of the second set in classes "
+    "of the first; for both, units are chosen and probes are fitted on the probing images of the first set, with all "
+    "its classes, so compare sets that share all classes. Probe transfer: accuracy of a probe of all units, "
     "fitted on the first set, on the images of shared classes of the first / of the second. Gain over layer: on the "
     "second set, less the accuracy of a probe of the layer's neurons, in percentage points, paired over images; change "
     "of gain: less the gain on the first set. 95 % intervals."

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.progress import Reporter, Silent
+from harness.run.announce import without_further_set
 from harness.run.loop import run
 from harness.run.selection import has_selections, sweep_suites, with_selections
 from harness.run.summary import PartSummary, RunSummary, combine_summaries
@@ -49,6 +50,8 @@ def run_suite(
     parts: list[PartSummary] = []
     stopped: list[str] = []
     leaves = suite.leaves
+    for sentence in without_further_set(leaves):
+        reporter.say(sentence)
     if named and len(leaves) == 1 and not has_selections(leaves[0]):
         options["named"] = named
     for number, leaf in enumerate(leaves):

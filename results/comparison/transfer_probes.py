@@ -25,7 +25,8 @@ class ProbeTransfers(NamedTuple):
     sparse_first: float
     """``sparse_probe_k`` on the first set; NaN as well if the second set has none that is comparable"""
     sparse_second: float
-    """the same units and probes, chosen and fitted on the probing images of the fit, on the second set"""
+    """the same units and probes, chosen and fitted on the probing images of the fit, on the second set's images in
+    classes of the first: another mixture of classes, if the sets do not share all of them"""
     probe_first: float
     """accuracy of the probe of ``probe_transfer`` on the first set's evaluation images of the shared classes"""
     probe: float

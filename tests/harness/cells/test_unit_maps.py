@@ -35,6 +35,17 @@ def codes_of(method: Method, world: CheckWorld) -> torch.Tensor:
     return method.encode(tokens).unflatten(0, (baseline.n_images, baseline.n_tokens))
 
 
+def test_kept_codes_leave_the_device_before_a_metric_measures_memory(
+    world: CheckWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cls, steps = METRICS.get("r2"), []
+    compute, move = cls.compute, module.KeptCodes.to_cpu
+    monkeypatch.setattr(cls, "compute", lambda *given: (steps.append("metric"), list(compute(*given)))[1])
+    monkeypatch.setattr(module.KeptCodes, "to_cpu", lambda kept: (steps.append("moved"), move(kept))[1])
+    assert evaluate(world.fitted["pca"], world.baseline, [cls]).unit_maps is not None
+    assert steps == ["moved", "metric"]
+
+
 @pytest.mark.parametrize("name", ["pca", "random_dictionary"])
 @pytest.mark.parametrize("source", ["kept codes", "states", "pixels"])
 def test_maps_are_the_codes_on_the_top_images(

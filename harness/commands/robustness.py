@@ -34,8 +34,8 @@ def robustness(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) 
     if not rows:
         out_short("No cell has a measure of robustness: run `harness run --suite robustness`.")
         return None
-    for layer in dict.fromkeys((row.backbone, row.site, row.dataset) for row in rows):
-        print_text_table(_table([row for row in rows if (row.backbone, row.site, row.dataset) == layer]))
+    for layer in dict.fromkeys(row.layer_and_images for row in rows):
+        print_text_table(_table([row for row in rows if row.layer_and_images == layer]))
     return print_text_table(_answer_table(answers(rows)))
 
 

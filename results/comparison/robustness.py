@@ -4,7 +4,7 @@ Two comparisons answer the claim that monosemantic features are more robust (Zha
 accuracy of probes on the codes less that on the layer. The gain *beyond the control* is that of the method less that of
 a random control with as many units: a gain that random units have too is not due to what the units mean. Each is a yes
 if it is above 0, a no if it is below, and otherwise not decidable, with p-values corrected by Holm over all rows of the
-store, separately for each comparison.
+store except for controls, separately for each comparison.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ KINDS: Mapping[str, str] = {
     "robust_few_shot": "few images",
     "probe_transfer": "another image set",
 }
-YES, NO, OPEN = "yes", "no", "not decidable"
+#: Verdicts; controls make no claim and have none.
+YES, NO, OPEN, NONE = "yes", "no", "not decidable", ""
 #: Most points of a curve that are read.
 _MOST_POINTS = 1000
 _POINT = ("codes", "layer", "gain", "error", "n", "at_chance", "clean", "corruption", "severity", "share", "shots")
 
 RULE = (
-    f"yes: the difference is above 0 with p < {1 - LEVEL:.2f} after Holm's correction over the rows of one comparison; "
-    "no: below 0; not decidable: neither, or neither probe beats always naming the most frequent class. "
+    f"yes: the difference is above 0 with p < {1 - LEVEL:.2f} after Holm's correction over the rows that are no "
+    "controls; no: below 0; not decidable: neither, or neither probe beats always naming the most frequent class. "
     "Claim: yes if both comparisons are, no if one is no."
 )
 
@@ -60,6 +61,8 @@ class Robustness(NamedTuple):
     backbone: str
     site: str
     dataset: str
+    evaluation_fingerprint: str
+    """identity of the evaluation images: splits of one set differ in it"""
     token_seed: int | None
     init_seed: int | None
     n_units: int | None
@@ -81,7 +84,7 @@ class Robustness(NamedTuple):
     gain: Difference
     p_holm: float | None
     verdict: str
-    """"yes", "no" or "not decidable": more robust than the layer?"""
+    """"yes", "no" or "not decidable": more robust than the layer? Empty for controls"""
     beyond_clean: Difference
     """gain less that without a disturbance: how much less accuracy the codes lose"""
     control: str | None
@@ -95,6 +98,11 @@ class Robustness(NamedTuple):
     """"yes" if both verdicts are, "no" if one is, else "not decidable\""""
     curve: list[dict[str, Any]]
     """accuracies of each level, the undisturbed one first"""
+
+    @property
+    def layer_and_images(self) -> tuple[str, str, str, str]:
+        """Backbone, site, image set, and identity of its split: rows that differ in it have no layer in common."""
+        return self.backbone, self.site, self.dataset, self.evaluation_fingerprint
 
 
 class Answer(NamedTuple):
@@ -182,6 +190,7 @@ def _rows(cells: Mapping[str, Mapping[str, Any]], scored: Sequence[_Scored], met
             backbone=str(cell["backbone"]),
             site=str(cell["site"]),
             dataset=str(cell["dataset"] or ""),
+            evaluation_fingerprint=str(cell["evaluation_fingerprint"] or ""),
             token_seed=_whole(cell["token_seed"]),
             init_seed=_whole(cell["init_seed"]),
             n_units=_whole(cell["n_units"]),
@@ -262,8 +271,10 @@ def _decided(rows: Sequence[Robustness]) -> list[Robustness]:
     second = holm([None if row.is_control else row.beyond_control.p for row in rows])
     made = []
     for row, p, of_control in zip(rows, first, second, strict=True):
-        verdicts = (OPEN, OPEN) if row.at_chance else (_verdict(row.gain, p), _verdict(row.beyond_control, of_control))
-        claim = NO if NO in verdicts else YES if set(verdicts) == {YES} else OPEN
+        verdicts = _verdict(row.gain, p), _verdict(row.beyond_control, of_control)
+        if row.at_chance or row.is_control:
+            verdicts = (NONE, NONE) if row.is_control else (OPEN, OPEN)
+        claim = NO if NO in verdicts else YES if set(verdicts) == {YES} else verdicts[0] and OPEN
         made.append(
             row._replace(
                 p_holm=p,

@@ -64,7 +64,10 @@ def cell_of(cell_id: str, **changes: Any) -> CellRecord:
     return CellRecord(**(fields | changes))
 
 
-CONTROL = {"method": "random_dictionary", "claims": {"family": "control", "control_for": ["sae"]}}
+CONTROL: dict[str, Any] = {
+    "method": "random_dictionary",
+    "claims": {"family": "control", "control_for": ["sae"], "training_free": True},
+}
 
 
 def store_of(path: Path, cells: dict[str, tuple[dict[str, Any], list[ScoreRecord]]]) -> Store:

@@ -130,11 +130,11 @@ def _chosen(store: Store, options: Options) -> list[Robustness]:
         raise StoreError(
             "There is no robustness to draw: no finished cell that matches has a curve; run the suite robustness."
         )
-    layers = dict.fromkeys((row.backbone, row.site, row.dataset) for row in rows)
+    layers = dict.fromkeys(row.layer_and_images for row in rows)
     if len(layers) > 1:
-        titles = names_text((f"{backbone} at {site}, {dataset}" for backbone, site, dataset in layers), most=6)
+        titles = names_text((f"{backbone} at {site}, {dataset}" for backbone, site, dataset, _ in layers), most=6)
         raise StoreError(
-            f"The figure is that of one layer and image set, and {len(layers)} match ({titles}): choose one by "
+            f"The figure is that of one layer and split of images, and {len(layers)} match ({titles}): choose one by "
             "backbone, site or suite."
         )
     return rows

@@ -334,16 +334,20 @@ def test_only_as_many_images_as_are_altered_are_measured(monkeypatch: pytest.Mon
 def test_they_need_two_classes_in_both_splits(metric: type[Metric]) -> None:
     method: Any = SimpleNamespace(n_units=3)
 
-    def applies(evaluation: list[int], probing: list[int] | None) -> bool:
+    def applies(evaluation: list[int], probing: list[int] | None, first_set: object = None) -> bool:
         splits = [
             None if labels is None else SimpleNamespace(labels=np.asarray(labels)) for labels in (evaluation, probing)
         ]
         baseline: Any = SimpleNamespace(
-            images=splits[0], probing=None if probing is None else SimpleNamespace(images=splits[1])
+            images=splits[0],
+            probing=None if probing is None else SimpleNamespace(images=splits[1]),
+            first_set=first_set,
         )
         return metric.applies(method, baseline)
 
     assert applies([0, 1], [0, 1, 1])
+    # On a further image set, a disturbance would be mixed with the change of the set.
+    assert not applies([0, 1], [0, 1, 1], first_set=object())
     assert not applies([0, 0, -1], [0, 1]) and not applies([0, 1], [1, 1, -1]) and not applies([0, 1], None)
 
 

@@ -40,15 +40,16 @@ def test_a_method_above_its_layer_and_its_control_is_a_yes_and_one_below_is_a_no
     good, bad, random = rows["good"], rows["bad"], rows["random"]
     assert (good.verdict, good.control_verdict, good.claim) == ("yes", "yes", "yes")
     assert (bad.verdict, bad.control_verdict, bad.claim) == ("no", "no", "no")
-    assert random.verdict == "not decidable" and random.control is None and random.is_control
+    assert (random.verdict, random.control_verdict, random.claim, random.p_holm) == ("", "", "", None)
+    assert random.control is None and random.is_control
     assert good.control == "random" and good.beyond_control.value == pytest.approx(good.codes - random.codes)
     assert good.gain.value == pytest.approx(good.codes - good.layer) and good.gain.n == 60 and good.gain.n_draws == 4
     assert good.kind == "wrong labels" and good.majority == 0.2 and not good.at_chance
     assert [point["share"] for point in good.curve] == [0, 40, 80] and good.curve[0]["clean"]
     assert good.clean_codes == pytest.approx(good.curve[0]["codes"])
     assert good.beyond_clean.value == pytest.approx(good.gain.value - (good.clean_codes - good.clean_layer))
-    corrected = holm([row.gain.p for row in rows.values()])
-    assert [row.p_holm for row in rows.values()] == pytest.approx(corrected)
+    corrected = holm([good.gain.p, bad.gain.p])
+    assert [good.p_holm, bad.p_holm] == pytest.approx(corrected)
     assert {answer.label: answer.answer for answer in answers(list(rows.values()))} == {"good": "yes", "bad": "no"}
 
 
@@ -78,7 +79,7 @@ def test_differences_against_a_direct_computation(tmp_path: Path) -> None:
         assert difference.is_paired and 1.96 * error < difference.high - difference.value < 2.6 * error
 
 
-def test_a_probe_at_chance_and_the_backbone_itself_are_not_tested(tmp_path: Path) -> None:
+def test_a_probe_at_chance_has_no_verdict_and_the_backbone_itself_is_not_tested(tmp_path: Path) -> None:
     store = store_of(
         tmp_path / "s.duckdb",
         {
@@ -88,11 +89,13 @@ def test_a_probe_at_chance_and_the_backbone_itself_are_not_tested(tmp_path: Path
         },
     )
     rows = {row.label: row for row in robustness(store)}
-    assert rows["chance"].at_chance and rows["chance"].verdict == "not decidable" and rows["chance"].p_holm is None
+    assert rows["chance"].at_chance and rows["chance"].verdict == rows["chance"].claim == "not decidable"
     assert rows["chance"].gain.p is not None and rows["chance"].gain.p < 0.05
     assert rows["backbone"].p_holm is None and rows["backbone"].is_control
-    # One test is left, so nothing is corrected.
-    assert rows["good"].p_holm == rows["good"].gain.p
+    # The row at chance is a hypothesis too: the data do not choose what is corrected for.
+    assert [rows[name].p_holm for name in ("chance", "good")] == pytest.approx(
+        holm([rows["chance"].gain.p, rows["good"].gain.p])
+    )
 
 
 def test_the_correction_makes_many_rows_harder(tmp_path: Path) -> None:
@@ -117,7 +120,8 @@ def test_controls_are_of_the_same_layer_images_seed_and_settings(tmp_path: Path)
     assert controls() == "random" and controls(n_units=104) == "random"
     for changes in (
         {"n_units": 106}, {"token_seed": 1}, {"site": "x"}, {"evaluation_fingerprint": "x"}, {"n_units": None},
-        {"claims": {"family": "control", "control_for": ["split"]}}, {"claims": None}, {"params": {"shares": [1]}},
+        {"claims": {**CONTROL["claims"], "control_for": ["split"]}}, {"claims": None}, {"params": {"shares": [1]}},
+        {"claims": {**CONTROL["claims"], "training_free": False}},
     ):  # fmt: skip
         assert controls(**changes) is None, changes
 

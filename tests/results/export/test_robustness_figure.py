@@ -75,8 +75,13 @@ def test_nothing_overlaps_and_the_caption_says_what_is_drawn(store: Store) -> No
 
 def test_one_layer_must_be_left(tmp_path: Path) -> None:
     two = store_of(tmp_path / "s.duckdb", {"a": ({}, scores(0.8)), "b": ({"site": "other"}, scores(0.8))})
-    with pytest.raises(StoreError, match="one layer and image set, and 2 match"):
+    with pytest.raises(StoreError, match="one layer and split of images, and 2 match"):
         figure(two, "robustness")
+    splits = store_of(
+        tmp_path / "splits.duckdb", {"a": ({}, scores(0.8)), "b": ({"evaluation_fingerprint": "other"}, scores(0.8))}
+    )
+    with pytest.raises(StoreError, match="one layer and split of images, and 2 match"):
+        figure(splits, "robustness")
     assert figure(two, "robustness", site="other").caption.startswith("vit at other")
     with pytest.raises(StoreError, match="There is no robustness to draw"):
         figure(two, "robustness", suite="none")

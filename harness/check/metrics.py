@@ -44,7 +44,8 @@ class CheckedMetric:
     """Metric class with its passes, each made once."""
 
     def __init__(self, cls: type[Metric], world: CheckWorld) -> None:
-        self.cls, self.world = cls, world
+        # A metric of further image sets is checked as if the evaluation images were one.
+        self.cls, self.world = cls, world.on_further_set() if cls.needs_first_set is True else world
         self._seeds = itertools.count(1)
         self.first = cache(self.again)
 

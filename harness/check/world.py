@@ -61,6 +61,10 @@ class CheckWorld:
         fitted["nonlinear decoder"] = _NonlinearDecoder(PCA.Config(n_components=5)).fit(self.tokens, self.site)
         return fitted
 
+    def on_further_set(self) -> CheckWorld:
+        """Return the world with its probing images in place of the evaluation images of a first set."""
+        return CheckWorld(self.site, self.tokens, replace(self.baseline, first_set=self.baseline.probing))
+
 
 @contextmanager
 def small_world() -> Iterator[CheckWorld]:

@@ -10,8 +10,7 @@ from harness.activations.baseline import Baseline
 from harness.alterations import ALTERATIONS
 from harness.errors import UserError
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-from harness.metrics.robust_curve import Level, Probes, RobustCurve, Sides, majority_share, of_images
-from harness.metrics.sparse_probe import has_classes
+from harness.metrics.robust_curve import Level, Probes, RobustCurve, Sides, has_curve, majority_share, of_images
 from methods import numerics
 from methods.base import Method
 
@@ -45,8 +44,7 @@ class RobustCorruption(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        # On a further set, the change of the images would be mixed with that of the set (probe_transfer).
-        return baseline.first_set is None and method.n_units > 0 and has_classes(baseline)
+        return has_curve(method, baseline)
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         assert outcome.image_codes is not None and outcome.altered_codes is not None

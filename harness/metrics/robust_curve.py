@@ -11,14 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.activations.baseline import Baseline
 from harness.activations.heads.probe import fit_head
 from harness.activations.pooled_codes import LabelledCodes
 from harness.errors import UserError
 from harness.metrics.base import Direction, Score
-from harness.metrics.sparse_probe import right_images
+from harness.metrics.sparse_probe import has_classes, right_images
+from methods.base import Method
 
 #: Most evaluation images of a curve, each class in proportion: as many as are altered.
 MOST_IMAGES = 1000
+
+
+def has_curve(method: Method, baseline: Baseline) -> bool:
+    """Return True if probes can be fitted, and the images are of the set of the fit.
+
+    On a further set, a disturbance would be mixed with the change of the set, which ``probe_transfer`` measures.
+    """
+    return baseline.first_set is None and method.n_units > 0 and has_classes(baseline)
 
 
 class Estimate(NamedTuple):

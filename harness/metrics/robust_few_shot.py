@@ -12,8 +12,7 @@ from harness.activations.baseline import Baseline
 from harness.activations.pooled_codes import labelled_sample
 from harness.identity import seed_of
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-from harness.metrics.robust_curve import MOST_IMAGES, Level, Probes, RobustCurve, majority_share, of_images
-from harness.metrics.sparse_probe import has_classes
+from harness.metrics.robust_curve import MOST_IMAGES, Level, Probes, RobustCurve, has_curve, majority_share, of_images
 from methods import numerics
 from methods.base import Method
 
@@ -63,8 +62,7 @@ class RobustFewShot(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        # On a further set, the change of the images would be mixed with that of the set (probe_transfer).
-        return baseline.first_set is None and method.n_units > 0 and has_classes(baseline)
+        return has_curve(method, baseline)
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         assert outcome.image_codes is not None

@@ -15,10 +15,10 @@ from harness.activations.pooled_codes import LabelledCodes
 from harness.alterations import ALTERATIONS
 from harness.identity import seed_of
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-from harness.metrics.sparse_probe import has_classes
 from harness.metrics.tpp import (
     FEWEST_IMAGES,
     balanced_accuracies,
+    can_ablate,
     class_probes,
     effects_on_probes,
     frequent_classes,
@@ -103,9 +103,7 @@ class SpuriousCorrelationRemoval(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        # A decoder that reads the input may scale the directions by it, for each token.
-        usable = not method.spec.virtual and not method.decode_reads_input and method.n_units > 0
-        return usable and has_classes(baseline)
+        return can_ablate(method, baseline)
 
     @property
     def params(self) -> dict[str, Any]:

@@ -60,9 +60,7 @@ class TargetedProbePerturbation(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        # A decoder that reads the input may scale the directions by it, for each token.
-        usable = not method.spec.virtual and not method.decode_reads_input and method.n_units > 0
-        return usable and has_classes(baseline)
+        return can_ablate(method, baseline)
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         assert outcome.image_codes is not None
@@ -127,6 +125,13 @@ class TargetedProbePerturbation(Metric):
         n = len(values)
         error = float(values.std()) / math.sqrt(n)
         return Score(name, float(values.mean()), n, error, "classes", direction=direction, **more)
+
+
+def can_ablate(method: Method, baseline: Baseline) -> bool:
+    """Return True if units change the layer's output along fixed directions, and there are classes to probe."""
+    # A decoder that reads the input may scale the directions by it, for each token.
+    usable = not method.spec.virtual and not method.decode_reads_input and method.n_units > 0
+    return usable and has_classes(baseline)
 
 
 def _targeted(fall: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def measure(
 
 
 def accuracy(x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor) -> np.ndarray:
-    """Which test images scikit-learn's pipeline predicts."""
+    """Return the test images that scikit-learn's pipeline predicts."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000)).fit(x.numpy(), y.numpy())
     right: np.ndarray = model.predict(test_x.numpy()) == test_y.numpy()
     return right

@@ -12,11 +12,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from labelled_cell import name_units
 
 from harness.identity import digest
-from harness.metrics import matched_cosine
 from harness.metrics.recovered_share import recovered_share
 from results import CellRecord, ScoreRecord, Store, open_store
 from results.store import judgments
@@ -27,7 +25,6 @@ from results.store.outcomes import ImageOutcome
 from results.store.unit_maps import pack
 from results.verify import check_names, verify
 from results.verify.base import StoreProblem
-from results.verify.scores import bounds_of
 
 N_UNITS, D_OUT, N_IMAGES, N_TOKENS = 8, 4, 20, 60
 MS, NULL = [0.2, 0.4, 0.6], [0.1, 0.0, 0.2]
@@ -418,34 +415,3 @@ def test_an_identity_hashes_the_same_on_both_sides() -> None:
     cell_identity = identity("topk_sae", 1)
     assert canonical_json(cell_identity) == canonical_json(dict(reversed(cell_identity.items())))
     assert len(digest(cell_identity)) == 16
-
-
-@pytest.mark.parametrize(
-    ("metric", "bounds"),
-    [
-        ("probe_transfer", (0, 1)),
-        ("probe_transfer_gain", (-1, 1)),
-        ("probe_transfer_drop", (-1, 1)),
-        ("probe_transfer_gain_change", (-2, 2)),
-        ("probe_dense_gain", (-1, 1)),
-        ("sparse_probe_excess", (-1, 1)),
-        ("tpp", (-2, 2)),
-    ],
-)
-def test_differences_of_shares_may_be_negative(metric: str, bounds: tuple[float, float]) -> None:
-    assert bounds_of({"metric": metric, "unit": "fraction"}) == bounds
-
-
-@pytest.mark.parametrize("metric", ["stability", "stability_alive", "stability_writer", "token_sensitivity"])
-def test_a_penalty_for_unequal_counts_may_lower_a_cosine_below_its_range(metric: str) -> None:
-    """Opposite atoms, three against one: -1 - 2/3."""
-    assert bounds_of({"metric": metric, "unit": ""}) == (-2, 1)
-    assert matched_cosine(torch.tensor([[1.0]]), -torch.ones(3, 1), full=True) == pytest.approx(-1 - 2 / 3)
-
-
-@pytest.mark.parametrize(
-    "metric", ["autointerp_gap", "robust_labels_gain", "absorption_excess", "calibration_error_change"]
-)
-def test_differences_of_fractions_may_be_negative(metric: str) -> None:
-    assert bounds_of({"metric": metric, "unit": "fraction"}) == (-1, 1)
-    assert bounds_of({"metric": "robust_labels", "unit": "fraction"}) == (0, 1)

@@ -40,7 +40,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("run --executor nosuch", "There is no executor 'nosuch'"),
     ("run --workers 3", "--workers is no option of --executor local"),
     ("run --evaluation 1.5", "must be a whole number of images"),
-    ("run --site conv_head", "--site needs --backbone: demo has 3 targets"),
+    ("run --site conv_head", "--site needs --backbone: demo has 2 targets"),
     ("run --no-weights", "--no-weights needs --backbone"),
     ("run --set method.elude.topk=5", "elude has no setting 'topk'. Did you mean top_k"),
     ("run --set method.elude.top_k=abc", "elude.top_k = 'abc': input should be a valid integer"),

@@ -177,7 +177,7 @@ def test_with_a_scale_layers_come_first_and_settings_last() -> None:
 def test_layers_and_parts_that_lose_all_their_methods_are_left_out() -> None:
     # Of the demo's four targets one has this method: the others' weights are not needed, at no scale.
     for scale in (None, "tiny"):
-        suite = resolve_suite("demo", methods=("dnrwcv",), scale=scale).suite
+        suite = resolve_suite("demo_seeds", methods=("dnrwcv",), scale=scale).suite
         (target,) = suite.targets
         assert {entry.name for entry in suite.methods_of(target)} == {"dnrwcv"}
     # One part of the paper has it: it is not added to the others.
